@@ -1,0 +1,1 @@
+"""The bundle: manifest, archive and digests. Everything here also runs on a device."""

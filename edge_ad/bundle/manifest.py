@@ -1,0 +1,231 @@
+"""What a bundle says of itself: the schema of `manifest.json`, read and written as pydantic models.
+
+The manifest can be read without loading any network: thresholds, inputs, budgets and digests are all here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from edge_ad.errors import SchemaError
+
+SCHEMA = "edge-ad/bundle/1"
+MANIFEST_NAME = "manifest.json"
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Rate = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Spec(BaseModel):
+    """A frozen model that refuses unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PreprocessSpec(Spec):
+    """The preprocessing function by name and version, with its parameters (`edge_ad.runtime.preprocess`)."""
+
+    name: str
+    version: int
+    params: dict[str, Any] = {}
+
+
+class InputSpec(Spec):
+    """What the network takes. `shape` is static and holds the batch dimension, e.g. (1, 3, 256, 256)."""
+
+    modality: Literal["image"]
+    name: str = "input"
+    shape: tuple[Annotated[int, Field(gt=0)], ...]
+    dtype: Literal["uint8", "float32"]
+    preprocess: PreprocessSpec
+
+
+class HeadSpec(Spec):
+    """The score head by name, with its parameters (`edge_ad.runtime.heads`)."""
+
+    name: str
+    params: dict[str, Any]
+
+
+class FileEntry(Spec):
+    """A file of the archive: its digest and its size in bytes."""
+
+    sha256: Sha256
+    size: Annotated[int, Field(ge=0)]
+
+
+class Threshold(Spec):
+    """A score above `value` is an anomaly.
+
+    value: the `rank`-th smallest of `n` scores of held-back normal inputs, so the chance that a new normal
+    input exceeds it is (n + 1 - rank) / (n + 1) = `expected_rate` on average over calibrations; `interval` is
+    its central 95 % interval (Beta distribution of an order statistic).
+    """
+
+    value: Finite
+    method: Literal["order-statistic"] = "order-statistic"
+    requested_rate: Rate
+    expected_rate: Rate
+    interval: tuple[Rate, Rate]
+    n: Annotated[int, Field(gt=0)]
+    rank: Annotated[int, Field(gt=0)]
+
+
+class Thresholds(Spec):
+    """`compiled` is the one in use; `float_` is what the uncompiled network would have used."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    float_: Threshold = Field(alias="float")
+    compiled: Threshold
+
+
+class Drift(Spec):
+    """What compilation did to the scores of `n` held-back normal inputs, float against compiled.
+
+    mean_shift and spread (standard deviation of the shift) are in units of the float scores' standard
+    deviation. flips_kept: share of inputs whose verdict at the *float* threshold changes when the compiled
+    scores meet that same threshold. false_alarms_*: rate on these same inputs; the threshold was chosen on
+    them too, so it describes, it does not prove.
+    """
+
+    n: int
+    rank_correlation: Finite
+    mean_shift: Finite
+    spread: Finite
+    flips_kept: Rate
+    flips_recalibrated: Rate
+    false_alarms_kept: Rate
+    false_alarms_recalibrated: Rate
+
+
+class Budget(Spec):
+    """What a payload costs on its target, and whether it fits; `limits` holds the target's, where it has any."""
+
+    flash_bytes: int
+    ram_bytes: int
+    macs: int
+    parameters: int
+    limits: dict[str, int] = {}
+    fits: bool = True
+
+
+class Golden(Spec):
+    """Golden vectors: an .npz in the archive with `input`, `score` and one array an output.
+
+    An output or score `y` agrees with its reference `r` when |y - r| <= atol + rtol * max|r|; both zero means
+    to the bit. `basis` says where the tolerance comes from.
+    """
+
+    file: str
+    count: Annotated[int, Field(gt=0)]
+    atol: Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+    rtol: Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+    basis: str
+
+
+class Payload(Spec):
+    """One compiled form of the detector."""
+
+    target: str
+    engine: str
+    precision: Literal["fp32", "int8"]
+    model: str
+    files: list[str]
+    outputs: list[str]
+    options: dict[str, Any] = {}
+    head: HeadSpec
+    thresholds: Thresholds
+    drift: Drift
+    budget: Budget
+    golden: Golden
+    built_on: dict[str, str] = {}
+    decisions: list[str] = []
+
+
+class DetectorInfo(Spec):
+    """Which detector this is, as it was fitted."""
+
+    name: str
+    preset: str
+    version: int
+    config: dict[str, Any] = {}
+    teacher: dict[str, Any] | None = None
+    fit: dict[str, Any] = {}
+
+
+class Manifest(Spec):
+    """The whole of `manifest.json`. Its canonical form's sha256 is the bundle's digest."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    schema_: Literal["edge-ad/bundle/1"] = Field(default=SCHEMA, alias="schema")
+    name: str
+    detector: DetectorInfo
+    input: InputSpec
+    payloads: Annotated[list[Payload], Field(min_length=1)]
+    files: dict[str, FileEntry]
+    report: str | None = None
+    tools: dict[str, str] = {}
+
+    def payload(self, target: str | None = None) -> Payload:
+        """The payload for `target`, or the only one when `target` is None. Raises SchemaError."""
+        names = [p.target for p in self.payloads]
+        if target is None and len(names) == 1:
+            return self.payloads[0]
+        for payload in self.payloads:
+            if payload.target == target:
+                return payload
+        asked = "no target was named" if target is None else f"no payload for target '{target}'"
+        raise SchemaError(asked, where=self.name, hint=f"this bundle holds: {', '.join(names)}")
+
+
+def canonical(manifest: Manifest) -> bytes:
+    """The manifest's canonical bytes: sorted keys, no blanks, UTF-8, ASCII-escaped."""
+    data = manifest.model_dump(mode="json", by_alias=True)
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+def digest(manifest: Manifest) -> str:
+    """The bundle's digest: sha256 of the canonical manifest, which holds every file's digest."""
+    return hashlib.sha256(canonical(manifest)).hexdigest()
+
+
+def parse(raw: bytes, *, where: str | None = None) -> Manifest:
+    """Read and check `manifest.json`. Raises SchemaError, naming the key that is wrong."""
+    try:
+        data = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise SchemaError(f"manifest.json is no JSON ({error})", where=where) from error
+    schema = data.get("schema") if isinstance(data, dict) else None
+    if schema != SCHEMA:
+        raise SchemaError(
+            f"unknown bundle schema {str(schema)[:60]!r}",
+            where=where,
+            hint=f"this version reads {SCHEMA}; compile the bundle again or use the version that made it",
+        )
+    try:
+        manifest = Manifest.model_validate(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise SchemaError(f"manifest key '{key}': {first['msg']}", where=where) from error
+    _check_references(manifest, where)
+    return manifest
+
+
+def _check_references(manifest: Manifest, where: str | None) -> None:
+    targets = [p.target for p in manifest.payloads]
+    if len(set(targets)) != len(targets):
+        raise SchemaError("two payloads for one target", where=where)
+    for payload in manifest.payloads:
+        for name in [payload.model, payload.golden.file, *payload.files]:
+            if name not in manifest.files:
+                raise SchemaError(f"payload '{payload.target}' names '{name}', which the bundle lacks", where=where)
+    if manifest.report is not None and manifest.report not in manifest.files:
+        raise SchemaError(f"the report '{manifest.report}' is missing", where=where)

@@ -1,0 +1,108 @@
+"""The errors that a user can cause or meet, each printed by the CLI as one line: what, where, what to try.
+
+`exit_code` follows the convention of the command line: 1 run-time error, 2 usage,
+3 quality gate failed, 4 parity failed.
+"""
+
+from __future__ import annotations
+
+from os import PathLike
+
+
+class EdgeAdError(Exception):
+    """Root of all expected errors.
+
+    what: what went wrong, in one clause. where: the file, key or device it concerns.
+    hint: what the user can try next.
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, where: str | PathLike[str] | None = None, hint: str | None = None):
+        super().__init__(what)
+        self.what = what
+        self.where = None if where is None else str(where)
+        self.hint = hint
+
+    def __str__(self) -> str:
+        text = self.what if self.where is None else f"{self.where}: {self.what}"
+        text = text if self.hint is None else f"{text}; {self.hint}"
+        return " ".join(text.split())
+
+
+class UsageError(EdgeAdError):
+    """An option or argument that cannot be right."""
+
+    exit_code = 2
+
+
+class DataError(EdgeAdError):
+    """Input data that cannot be used: a missing folder, an unreadable image, a wrong shape."""
+
+
+class ModelError(EdgeAdError):
+    """A model folder or weights file that cannot be loaded."""
+
+
+class TargetError(EdgeAdError):
+    """A target that is unknown or cannot take this network."""
+
+
+class BudgetError(TargetError):
+    """A payload that does not fit its target."""
+
+
+class EngineError(EdgeAdError):
+    """An inference engine that is missing, or refuses a payload."""
+
+
+class MissingDependencyError(EdgeAdError):
+    """An optional package that this command needs is not installed."""
+
+
+class BundleError(EdgeAdError):
+    """A bundle that cannot be read or written."""
+
+
+class TruncatedBundleError(BundleError):
+    """The archive ends early or is no bundle at all."""
+
+
+class TraversalError(BundleError):
+    """A member whose name leads out of the bundle, or that is no plain file."""
+
+
+class SizeError(BundleError):
+    """A member, or the whole, is larger than a bundle may be."""
+
+
+class DigestError(BundleError):
+    """A file's content is not what the manifest says."""
+
+
+class SchemaError(BundleError):
+    """The manifest is of an unknown schema or breaks its schema."""
+
+
+class DeployError(EdgeAdError):
+    """A deployment folder that cannot be used, or has nothing to roll back to."""
+
+
+class SourceError(EdgeAdError):
+    """A camera, file or stream that cannot be opened or read."""
+
+
+class SinkError(EdgeAdError):
+    """A receiver of events that cannot be opened or written."""
+
+
+class QualityError(EdgeAdError):
+    """A figure that the data cannot support or that misses what was asked."""
+
+    exit_code = 3
+
+
+class ParityError(EdgeAdError):
+    """Two forms of one network that should agree do not."""
+
+    exit_code = 4

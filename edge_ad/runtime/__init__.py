@@ -1,0 +1,1 @@
+"""What runs on a device: preprocessing, engines, heads, sources, decision, sinks. It never imports torch."""

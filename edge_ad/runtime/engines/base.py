@@ -1,0 +1,40 @@
+"""The engine contract: tensors in, tensors out, and an honest account of what really runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Tensor = npt.NDArray[np.generic]
+
+
+@dataclass(frozen=True)
+class EngineInfo:
+    """What an engine says of itself. `provider` is the one in use, not the one asked for."""
+
+    engine: str
+    version: str
+    provider: str
+    isa: str
+    threads: int
+    precision: str
+    details: dict[str, str] = field(default_factory=dict)
+
+
+class Engine(Protocol):
+    """One loaded network."""
+
+    def infer(self, batch: Tensor) -> dict[str, Tensor]:
+        """Run one batch of the manifest's input shape and dtype; outputs by name, float32."""
+        ...
+
+    def describe(self) -> EngineInfo:
+        """Provider, instruction set, threads and precision in use."""
+        ...
+
+    def close(self) -> None:
+        """Release the device."""
+        ...
