@@ -1,0 +1,40 @@
+"""Score heads: small exact functions of a network's outputs, by name, float32 on Linux targets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_ad.bundle.manifest import HeadSpec
+from edge_ad.errors import EngineError, SchemaError
+from edge_ad.runtime.engines.base import Tensor
+from edge_ad.runtime.heads.map_max import map_max
+
+FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class HeadResult:
+    """scores: (N,), higher is more anomalous. maps: (N, h, w) in the same unit, or None for a head without one."""
+
+    scores: FloatArray
+    maps: FloatArray | None
+
+
+_HEADS: dict[str, Callable[[dict[str, Any], dict[str, Tensor]], tuple[FloatArray, FloatArray | None]]] = {
+    "map-max": map_max,
+}
+
+
+def evaluate(head: HeadSpec, outputs: dict[str, Tensor]) -> HeadResult:
+    """Score a batch of network outputs. Raises SchemaError for an unknown head, EngineError for non-finite scores."""
+    if head.name not in _HEADS:
+        raise SchemaError(f"unknown score head '{head.name}'", hint=f"this version has: {', '.join(_HEADS)}")
+    scores, maps = _HEADS[head.name](head.params, outputs)
+    if not np.isfinite(scores).all():
+        raise EngineError("the network gave a score that is not finite", hint="verify the payload: edge-ad flash")
+    return HeadResult(scores, maps)
