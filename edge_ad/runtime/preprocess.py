@@ -1,0 +1,99 @@
+"""The one preprocessing function, shared by fit, calibration, verification and the device.
+
+It computes in integers throughout, so its bytes are the same on every machine and with every build of NumPy.
+Normalisation is no part of it: that is folded into the network.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_ad.bundle.manifest import PreprocessSpec
+from edge_ad.errors import DataError, SchemaError
+
+RESIZE_AREA = "image/resize-area"
+RESIZE_AREA_VERSION = 1
+_WEIGHT_BITS = 11  # two passes of 11 bits on 8-bit values stay below 2^31
+
+UInt8Array = npt.NDArray[np.uint8]
+
+
+def resize_spec(height: int, width: int) -> PreprocessSpec:
+    """The spec of `resize_area` to (height, width)."""
+    return PreprocessSpec(
+        name=RESIZE_AREA, version=RESIZE_AREA_VERSION, params={"height": height, "width": width}
+    )
+
+
+def preprocess(spec: PreprocessSpec, image: npt.NDArray[np.generic]) -> UInt8Array:
+    """Apply a manifest's preprocessing to one image (H, W, 3) uint8 RGB; returns (1, 3, height, width) uint8.
+
+    Raises SchemaError for a name or version that this release does not know, DataError for another input.
+    """
+    if (spec.name, spec.version) != (RESIZE_AREA, RESIZE_AREA_VERSION):
+        raise SchemaError(
+            f"unknown preprocessing '{spec.name}' version {spec.version}",
+            hint=f"this release has {RESIZE_AREA} version {RESIZE_AREA_VERSION}; compile the model again",
+        )
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise DataError(
+            f"an image of shape (H, W, 3) and dtype uint8 is expected, not {image.shape} {image.dtype}"
+        )
+    resized = resize_area(image.astype(np.uint8, copy=False), (spec.params["height"], spec.params["width"]))
+    return np.ascontiguousarray(resized.transpose(2, 0, 1))[None]
+
+
+def resize_area(image: UInt8Array, size: tuple[int, int]) -> UInt8Array:
+    """Resize (H, W, C) uint8 to `size` = (height, width), the aspect ratio not kept; exact integers.
+
+    Shrinking averages each target pixel's area, enlarging interpolates linearly between pixel centres (each
+    axis on its own); weights have 11 bits, and the one rounding is half up.
+    """
+    if image.shape[:2] == size:
+        return image
+    columns = _weighted_rows(np.ascontiguousarray(image), size[0])
+    both = _weighted_rows(np.ascontiguousarray(columns.transpose(1, 0, 2)), size[1]).transpose(1, 0, 2)
+    half = np.int32(1 << (2 * _WEIGHT_BITS - 1))
+    return ((both + half) >> (2 * _WEIGHT_BITS)).astype(np.uint8)
+
+
+def _weighted_rows(image: npt.NDArray[np.generic], size: int) -> npt.NDArray[np.int32]:
+    """Resize the first axis of (H, W, C) to `size`; values grow by 2^11. int32."""
+    index, weight = _taps(image.shape[0], size)
+    total = np.zeros((size, *image.shape[1:]), np.int32)
+    for t in range(index.shape[1]):
+        total += weight[:, t, None, None] * image[index[:, t]]
+    return total
+
+
+@lru_cache(maxsize=64)
+def _taps(source: int, target: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.int32]]:
+    """Source indices and weights (target, taps) of each target position; each row of weights sums to 2^11."""
+    scale = source / target
+    one = 1 << _WEIGHT_BITS
+    rows: list[dict[int, float]] = []
+    for i in range(target):
+        if scale > 1:
+            lo, hi = i * scale, (i + 1) * scale
+            rows.append(
+                {j: min(hi, j + 1) - max(lo, j) for j in range(int(lo), min(int(np.ceil(hi)), source))}
+            )
+        else:
+            centre = min(max((i + 0.5) * scale - 0.5, 0.0), source - 1.0)
+            left = min(int(centre), source - 2)
+            rows.append({left: 1 - (centre - left), left + 1: centre - left})
+    taps = max(len(row) for row in rows)
+    index = np.zeros((target, taps), np.intp)
+    weight = np.zeros((target, taps), np.int32)
+    for i, row in enumerate(rows):
+        total = sum(row.values())
+        exact = {j: w / total * one for j, w in row.items()}
+        whole = {j: int(round(w)) for j, w in exact.items()}
+        largest = max(whole, key=lambda j: whole[j])
+        whole[largest] += one - sum(whole.values())
+        for t, (j, w) in enumerate(whole.items()):
+            index[i, t], weight[i, t] = j, w
+    return index, weight
