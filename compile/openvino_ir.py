@@ -1,0 +1,105 @@
+"""Making OpenVINO networks: from ONNX, quantized by nncf, and written so that the same input gives the same bytes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge_ad.compile.capture import Captured
+from edge_ad.runtime.engines.base import Tensor
+
+# What follows the last convolution must stay exact: squares, channel means and what is made of them.
+EXACT_TYPES = ("Power", "ReduceMean")
+
+
+def import_onnx(captured: Captured) -> Any:
+    """ONNX to an openvino.Model, constants folded."""
+    import openvino
+    from openvino.passes import ConstantFolding, Manager
+
+    model = openvino.Core().read_model(captured.onnx)
+    manager = Manager()
+    manager.register_pass(ConstantFolding())
+    manager.run_passes(model)
+    return model
+
+
+def quantize(model: Any, calibration: Iterable[Tensor], count: int) -> Any:
+    """INT8 by nncf's post-training quantization; `model` itself is left as it was.
+
+    Weights are symmetric per output channel, activations per tensor with ranges from minimum and maximum of
+    each of `count` batches (streamed: one batch is in memory at a time). Overflow fix: weights keep to 7 bits, so
+    that CPUs without VNNI, whose 16-bit accumulators would saturate, compute the same.
+    """
+    os.environ.setdefault("NNCF_CI", "1")  # nncf's switch for sending no usage statistics
+    import nncf
+    from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, OverflowFix
+
+    logging.getLogger("nncf").setLevel(logging.WARNING)
+    present = {op.get_type_name() for op in model.get_ops()}
+    quantized = nncf.quantize(
+        model,
+        nncf.Dataset(calibration),
+        subset_size=count,
+        preset=nncf.QuantizationPreset.MIXED,
+        ignored_scope=nncf.IgnoredScope(types=[t for t in EXACT_TYPES if t in present]),
+        advanced_parameters=AdvancedQuantizationParameters(overflow_fix=OverflowFix.ENABLE),
+    )
+    _exact_input_range(quantized)
+    return quantized
+
+
+def float_operators(model: Any) -> list[str]:
+    """Convolutions and matrix products whose inputs are not quantized."""
+    names = []
+    for op in model.get_ordered_ops():
+        if op.get_type_name() in ("Convolution", "GroupConvolution", "MatMul"):
+            source = op.input_value(0).get_node().get_type_name()
+            if source not in ("FakeQuantize", "Concat", "Pad"):
+                names.append(op.get_friendly_name())
+    return names
+
+
+def serialise(model: Any) -> tuple[bytes, bytes]:
+    """IR as (xml, bin) bytes; generated names and run-time notes are replaced, so equal networks give equal bytes."""
+    import openvino
+
+    for index, op in enumerate(model.get_ordered_ops()):
+        if op.get_type_name() not in ("Parameter", "Result"):
+            op.set_friendly_name(f"{op.get_type_name()}_{index}")
+            for output in op.outputs():
+                if not any(target.get_node().get_type_name() == "Result" for target in output.get_target_inputs()):
+                    output.get_tensor().set_names(set())
+        info = op.get_rt_info()
+        for key in list(info):
+            del info[key]
+    for key in list(model.get_rt_info()):
+        del model.rt_info[key]
+    model.set_friendly_name("network")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "network.xml"
+        openvino.save_model(model, path, compress_to_fp16=False)
+        return path.read_bytes(), path.with_suffix(".bin").read_bytes()
+
+
+def _exact_input_range(model: Any) -> None:
+    """Quantize raw pixels to exactly 0..255 in steps of one, whatever the calibration images' range was."""
+    from openvino import opset13
+
+    for op in model.get_ordered_ops():
+        if op.get_type_name() != "FakeQuantize":
+            continue
+        source = op.input_value(0).get_node()
+        while source.get_type_name() == "Convert":
+            source = source.input_value(0).get_node()
+        if source.get_type_name() == "Parameter":
+            for index, value in enumerate((0.0, 255.0, 0.0, 255.0), start=1):
+                shape = op.input_value(index).get_shape()
+                constant = opset13.constant(np.full(shape, value, np.float32))
+                op.input(index).replace_source_output(constant.output(0))

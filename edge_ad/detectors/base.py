@@ -1,0 +1,45 @@
+"""The detector contract: what `fit` makes and `compile` takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from torch import nn
+
+from edge_ad.bundle.manifest import DetectorInfo, HeadSpec, InputSpec
+from edge_ad.data.splits import Splits
+
+Outputs = dict[str, npt.NDArray[np.float32]]
+
+
+class Detector(Protocol):
+    """A fitted detector: a network (compiled, quantized) and the recipe of its score head (kept exact)."""
+
+    name: ClassVar[str]
+    input: InputSpec
+    outputs: tuple[str, ...]
+    splits: Splits
+
+    def network(self) -> nn.Module:
+        """The network as published: input as in `input` (uint8 tensor), one tensor per name in `outputs`."""
+        ...
+
+    def simplified(self) -> nn.Module:
+        """The same function in its cheapest exact form, fit to be quantized; same input and outputs."""
+        ...
+
+    def fit_head(self, outputs: Iterable[Outputs]) -> HeadSpec:
+        """The score head for one compiled form, from that form's outputs on the calibration split."""
+        ...
+
+    def info(self) -> DetectorInfo:
+        """What stands in a bundle's manifest."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write the model folder (JSON and safetensors), whole or not at all."""
+        ...

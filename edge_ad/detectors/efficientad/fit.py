@@ -1,0 +1,156 @@
+"""Fitting EfficientAD on a folder of good parts."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from edge_ad.data.splits import SplitFile, Splits, split_normals, train_good
+from edge_ad.data.textures import N_CLASSES, texture
+from edge_ad.detectors.base import Outputs
+from edge_ad.detectors.efficientad.config import EfficientAdConfig
+from edge_ad.detectors.efficientad.detector import MODEL_FILE, WEIGHTS_FILE, EfficientAd
+from edge_ad.detectors.efficientad.network import PDN
+from edge_ad.detectors.efficientad.simplify import normalise
+from edge_ad.detectors.efficientad.statistics import (
+    OutputTransform,
+    feature_statistics,
+    fold_into,
+    standardise,
+    whiten,
+)
+from edge_ad.detectors.efficientad.teacher import load_teacher
+from edge_ad.detectors.efficientad.training import CHECKPOINT, Progress, Trainer, hardware_bfloat16
+from edge_ad.errors import DataError
+from edge_ad.runtime.images import list_images, read_image
+from edge_ad.runtime.preprocess import resize_area
+
+UNFINISHED = ".unfinished"
+MAX_IMAGE_BYTES = 4 << 30  # preprocessed images are held in memory; about 22,000 of them at 256 px
+N_TEXTURES = 240
+
+
+def fit(
+    config: EfficientAdConfig,
+    data: Path,
+    out: Path,
+    *,
+    budget_s: float | None = None,
+    restart: bool = False,
+    progress: Progress | None = None,
+) -> EfficientAd:
+    """Fit on `data`/train/good and write the model folder `out`; nothing under `data`/test is read.
+
+    budget_s: wall-clock seconds of training after which to stop in good order. restart: forget an unfinished
+    fit that lies in `out`; otherwise it is resumed. Same images, settings and thread count give the same
+    weights, unless a budget ended the training. Raises DataError for unusable images, ModelError for an
+    unusable teacher or a foreign unfinished fit.
+    """
+    splits = split_normals(data, config.seed, config.holdout)
+    unfinished = out / UNFINISHED
+    if restart:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    images = _read(train_good(data), splits.fit, config.size)
+    teacher, info = load_teacher(
+        config.teacher, config.widths, config.channels, sha256=config.teacher_sha256
+    )
+    transform = _output_transform(config, teacher, images)
+    trainer = Trainer(
+        config=config,
+        teacher=_folded(teacher, transform),
+        images=images,
+        penalty=_penalty(config),
+        bfloat16=config.precision == "bf16" or (config.precision == "auto" and hardware_bfloat16()),
+    )
+    checkpoint = unfinished / CHECKPOINT
+    if checkpoint.is_file():
+        trainer.resume(checkpoint)
+    unfinished.mkdir(parents=True, exist_ok=True)
+    state = trainer.run(budget_s, checkpoint, progress)
+    detector = EfficientAd(
+        config, splits, teacher.eval(), transform, trainer.student.eval(),
+        None if trainer.autoencoder is None else trainer.autoencoder.eval(), asdict(info),
+    )  # fmt: skip
+    detector.fit_info = {
+        "steps": state.step,
+        "stopped_by": state.stopped_by,
+        "losses": {name: round(value, 5) for name, value in state.losses.items()},
+        "precision": "bf16" if trainer.bfloat16 else "fp32",
+        "threads": torch.get_num_threads(),
+        "images": {name: len(getattr(splits, name)) for name in ("fit", "calibration", "threshold")},
+        "map_quantiles": _map_quantiles(detector, data, splits),
+    }
+    for name in (MODEL_FILE, WEIGHTS_FILE):  # an older model must not be taken for this one half-way
+        (out / name).unlink(missing_ok=True)
+    detector.save(out)
+    shutil.rmtree(unfinished)
+    return detector
+
+
+def _read(folder: Path, files: list[SplitFile], size: int) -> Tensor:
+    """Preprocessed images (N, 3, size, size) uint8."""
+    if len(files) * 3 * size * size > MAX_IMAGE_BYTES:
+        raise DataError(
+            f"holds {len(files)} images, more than fit into {MAX_IMAGE_BYTES >> 30} GiB at {size} px",
+            where=folder,
+            hint="use a subset, or a preset with a smaller size",
+        )
+    resized = [resize_area(read_image(folder / f.name), (size, size)).transpose(2, 0, 1) for f in files]
+    return torch.from_numpy(np.stack(resized))
+
+
+def _output_transform(config: EfficientAdConfig, teacher: PDN, images: Tensor) -> OutputTransform:
+    mean, covariance = feature_statistics(_outputs(teacher, images))
+    if config.transform == "standardise":
+        return standardise(mean, covariance)
+    return whiten(mean, covariance, strength=config.whitening_strength)
+
+
+@torch.no_grad()
+def _outputs(teacher: PDN, images: Tensor) -> Iterator[Tensor]:
+    for image in images:
+        yield teacher(normalise(image[None]))
+
+
+def _folded(teacher: PDN, transform: OutputTransform) -> PDN:
+    widths = (teacher.conv1.out_channels, teacher.conv2.out_channels, teacher.conv3.out_channels)
+    folded = PDN(widths, teacher.conv4.out_channels)
+    folded.load_state_dict(teacher.state_dict())
+    folded.conv4 = fold_into(teacher.conv4, transform)
+    return folded.eval().requires_grad_(False)
+
+
+def _penalty(config: EfficientAdConfig) -> Tensor | None:
+    """Images of other things: twice the size, then the centre, so that detail is coarser than the product's."""
+    if config.penalty == "none":
+        return None
+    if config.penalty == "textures":
+        images = [texture(i % N_CLASSES, config.seed + i, config.size) for i in range(N_TEXTURES)]
+    else:
+        folder = Path(config.penalty)
+        paths = list_images(folder) if folder.is_dir() else []
+        if not paths:
+            raise DataError("holds no image for the penalty", where=folder, hint="or use --penalty textures")
+        chosen = np.random.default_rng(config.seed).permutation(len(paths))[:1000]
+        images = [_centre(read_image(paths[i]), config.size) for i in sorted(chosen)]
+    return torch.from_numpy(np.stack([i.transpose(2, 0, 1) for i in images]))
+
+
+def _centre(image: np.ndarray, size: int) -> np.ndarray:
+    quarter = size // 2
+    return resize_area(image, (2 * size, 2 * size))[quarter : quarter + size, quarter : quarter + size]
+
+
+@torch.no_grad()
+def _map_quantiles(detector: EfficientAd, data: Path, splits: Splits) -> list[list[float]]:
+    images = _read(train_good(data), splits.calibration, detector.config.size)
+    network = detector.network()
+    outputs: list[Outputs] = [{"maps": network(image[None]).numpy()} for image in images]
+    quantiles: list[list[float]] = detector.fit_head(outputs).params["quantiles"]
+    return quantiles
