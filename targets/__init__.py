@@ -1,0 +1,26 @@
+"""Targets by name. A new one is a new file here and a line in `_MODULES`."""
+
+from __future__ import annotations
+
+import difflib
+from importlib import import_module
+
+from edge_ad.compile.target import Target
+from edge_ad.errors import TargetError
+
+_MODULES = {"openvino-cpu": "edge_ad.targets.openvino_cpu"}
+
+
+def names() -> list[str]:
+    """All targets, sorted."""
+    return sorted(_MODULES)
+
+
+def get(name: str) -> Target:
+    """The target called `name`. Raises TargetError that lists the known ones."""
+    if name not in _MODULES:
+        near = difflib.get_close_matches(name, _MODULES, n=1)
+        meant = f"did you mean {near[0]}? " if near else ""
+        raise TargetError(f"unknown target '{name}'", hint=f"{meant}known: {', '.join(names())}")
+    target: Target = import_module(_MODULES[name]).TARGET
+    return target

@@ -1,0 +1,55 @@
+"""What the pipeline asks of a target. `edge_ad.targets` implements it, one file each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from edge_ad.bundle.manifest import Budget
+from edge_ad.compile.capture import Captured
+from edge_ad.compile.cost import Cost
+from edge_ad.runtime.engines.base import Tensor
+
+Precision = Literal["fp32", "int8"]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Normal inputs for quantization: `batches` starts anew at each call and holds one batch at a time."""
+
+    batches: Callable[[], Iterator[Tensor]]
+    count: int
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A network in a target's own form. files: contents by name; model: the one that the engine opens."""
+
+    precision: Precision
+    files: dict[str, bytes]
+    model: str
+    cost: Cost
+    decisions: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A kind of device.
+
+    lower: (captured, precision, calibration or None for fp32) -> Lowered. budget: what that costs here, and
+    whether it fits. golden_rtol, golden_basis: tolerance of golden vectors relative to the largest value, by
+    precision, and where it comes from. options: the engine's, written into the payload.
+    """
+
+    name: str
+    title: str
+    engine: str
+    precisions: tuple[Precision, ...]
+    scheme: str
+    lower: Callable[[Captured, Precision, Calibration | None], Lowered]
+    budget: Callable[[Lowered], Budget]
+    golden_rtol: dict[Precision, float]
+    golden_basis: dict[Precision, str]
+    options: dict[str, Any] = field(default_factory=dict)
+    limits: dict[str, int] = field(default_factory=dict)
