@@ -50,9 +50,9 @@ TARGET = Target(
     scheme="weights INT8 symmetric per channel, activations INT8 per tensor, score in float32",
     lower=lower,
     budget=budget,
-    golden_rtol={"fp32": 1e-3, "int8": 2e-2},
+    golden_rtol={"fp32": 1e-3, "int8": 1e-3},
     golden_basis={
         "fp32": "float32 sums in another order",
-        "int8": "equal integers, but float32 scales and rounding differ between instruction sets",
+        "int8": "measured: no difference between AMX, AVX512-VNNI, AVX512 and AVX2; ARM was not measured",
     },
 )

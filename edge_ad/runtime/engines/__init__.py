@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,13 @@ def open_engine(payload: Payload, folder: Path, **overrides: Any) -> Engine:
     Raises EngineError for an unknown engine or a network that it refuses, MissingDependencyError when the
     engine's package is not installed.
     """
-    options = {**payload.options, **overrides}
-    if payload.engine == "openvino":
+    return open_model(payload.engine, folder / payload.model, {**payload.options, **overrides})
+
+
+def open_model(engine: str, model: Path, options: Mapping[str, Any]) -> Engine:
+    """Load a model file with the engine called `engine`. Raises as `open_engine` does."""
+    if engine == "openvino":
         from edge_ad.runtime.engines.openvino import OpenVinoEngine
 
-        return OpenVinoEngine(folder / payload.model, **options)
-    raise EngineError(f"unknown engine '{payload.engine}'", hint="this version has: openvino")
+        return OpenVinoEngine(model, **options)
+    raise EngineError(f"unknown engine '{engine}'", hint="this version has: openvino")
