@@ -75,6 +75,11 @@ def main(args: list[str] | None = None) -> None:
             traceback.print_exc()
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:
+        if "--debug" in args:
+            traceback.print_exc()
+        click.echo(f"error: this command needs the package '{error.name}'; pip install 'edge-ad[compile]'", err=True)
+        sys.exit(1)
     except BrokenPipeError:  # the reader of our output, e.g. `head`, has gone
         sys.stderr.close()
         sys.exit(1)

@@ -83,8 +83,9 @@ def _taps(source: int, target: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[n
             )
         else:
             centre = min(max((i + 0.5) * scale - 0.5, 0.0), source - 1.0)
-            left = min(int(centre), source - 2)
-            rows.append({left: 1 - (centre - left), left + 1: centre - left})
+            left = min(int(centre), max(source - 2, 0))
+            share = centre - left
+            rows.append({left: 1 - share, left + 1: share} if share > 0 else {left: 1.0})
     taps = max(len(row) for row in rows)
     index = np.zeros((target, taps), np.intp)
     weight = np.zeros((target, taps), np.int32)

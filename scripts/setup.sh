@@ -1,0 +1,49 @@
+#!/bin/sh
+# Makes a virtual environment with everything: scripts/setup.sh [FOLDER]. Needs Python 3.10 to 3.12.
+set -eu
+venv=${1:-.venv}
+cd "$(dirname "$0")/.."
+
+install_system_packages() {
+    # What is missing is installed where we may, else named with what it switches off.
+    command -v apt-get >/dev/null 2>&1 || { echo "no apt-get: install by hand what is named below" >&2; }
+    missing=""
+    command -v mosquitto >/dev/null 2>&1 || missing="$missing mosquitto"
+    python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || missing="$missing python3-venv"
+    [ -z "$missing" ] && return 0
+    sudo=""
+    [ "$(id -u)" = 0 ] || sudo="sudo -n"
+    if command -v apt-get >/dev/null 2>&1 && $sudo true 2>/dev/null; then
+        $sudo apt-get update -qq || true
+        # A distribution may start a service by itself; ours is started by the tests that need it.
+        # shellcheck disable=SC2086
+        if $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+        then return 0; fi
+    fi
+    for package in $missing; do
+        case $package in
+            mosquitto) echo "missing: mosquitto (the tests with a real MQTT broker will be skipped)" >&2 ;;
+            python3-venv) echo "missing: python3-venv (no virtual environment can be made)" >&2 ;;
+        esac
+    done
+}
+
+find_python() {
+    for candidate in ${PYTHON:-} python3 python3.12 python3.11 python3.10; do
+        if "$candidate" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; then
+            echo "$candidate"
+            return 0
+        fi
+    done
+    echo "error: Python 3.10, 3.11 or 3.12 is needed; set PYTHON to one" >&2
+    return 1
+}
+
+install_system_packages
+python=$(find_python)
+[ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
+pip="$venv/bin/python -m pip --disable-pip-version-check"
+# torch first and pinned: a CPU build on a package path of yours is then taken, and nothing upgrades it later.
+$pip install --quiet "torch==2.13.0"
+$pip install --quiet -e '.[dev]'
+echo "ready: $venv/bin/edge-ad --help"
