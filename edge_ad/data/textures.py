@@ -1,0 +1,71 @@
+"""Generated images: surfaces, patterns and textures that need no data set and carry nobody's rights.
+
+They train the built-in teacher and serve as images of other things in EfficientAD's penalty.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edge_ad.data import texture_processes as processes
+from edge_ad.data.texture_processes import Grey, Process
+from edge_ad.errors import UsageError
+from edge_ad.runtime.images import UInt8Image, import_cv2
+
+_SHARES: tuple[tuple[Process, int], ...] = (
+    (processes.fractal, 24),
+    (processes.fractal_noise, 12),
+    (processes.blotches, 8),
+    (processes.dead_leaves, 14),
+    (processes.grating, 12),
+    (processes.brushed, 8),
+    (processes.grains, 14),
+    (processes.traces, 10),
+    (processes.dot_grid, 6),
+    (processes.weave, 4),
+    (processes.worn_surface, 8),
+)
+_CLASSES: tuple[Process, ...] = tuple(process for process, count in _SHARES for _ in range(count))
+
+N_CLASSES = len(_CLASSES)
+MIN_SIZE_PX = 32
+
+
+def texture(class_index: int, seed: int, size: int) -> UInt8Image:
+    """One generated image (size, size, 3), RGB.
+
+    class_index: 0 to N_CLASSES - 1, a process with its parameters. seed: the image within the class, with its
+    own gamma, contrast, inversion, colours and noise. The same arguments give the same image. Raises
+    UsageError for a class or size that does not exist.
+    """
+    if not 0 <= class_index < N_CLASSES:
+        raise UsageError(f"there is no texture class {class_index}", hint=f"use 0 to {N_CLASSES - 1}")
+    if size < MIN_SIZE_PX:
+        raise UsageError(f"a texture of {size} px is too small", hint=f"use {MIN_SIZE_PX} px or more")
+    style = np.random.default_rng([0xED6E, class_index])
+    rng = np.random.default_rng([class_index, seed])
+    return _photograph(_CLASSES[class_index](style, rng, size), rng)
+
+
+def process_name(class_index: int) -> str:
+    """Name of the process that draws a class, e.g. "dead_leaves"."""
+    return _CLASSES[class_index].__name__
+
+
+def _photograph(image: Grey, rng: np.random.Generator) -> UInt8Image:
+    """Scale to 0..1 and vary as pictures vary: focus, gamma, contrast, exposure, inversion, colour, noise."""
+    low, high = np.quantile(image, [0.002, 0.998])
+    grey = np.clip((image - low) / max(float(high - low), 1e-6), 0, 1).astype(np.float32)
+    if rng.random() < 0.3:
+        grey = import_cv2().GaussianBlur(grey, (0, 0), float(rng.uniform(0.4, 1.2)))
+    grey = grey ** np.float32(np.exp(rng.uniform(-0.7, 0.7)))
+    if rng.random() < 0.4:
+        grey = 1 - grey
+    contrast = rng.uniform(0.25, 1.0)
+    grey = rng.uniform(0, 1 - contrast) + contrast * grey
+    rgb = np.repeat(grey[..., None], 3, axis=2)
+    if rng.random() < 0.3:  # between two colours
+        dark, bright = rng.uniform(0, 0.5, 3), rng.uniform(0.5, 1, 3)
+        rgb = dark + (bright - dark) * rgb
+    noise = rng.uniform(0, 0.04) * rng.standard_normal(rgb.shape[:2])
+    return np.clip(np.round(255 * (rgb + noise[..., None])), 0, 255).astype(np.uint8)
