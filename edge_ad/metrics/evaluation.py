@@ -6,7 +6,7 @@ from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
+from pydantic import ConfigDict, Field
 from scipy.stats import binomtest
 
 from edge_ad.bundle.manifest import Rate, Spec, Thresholds
@@ -29,7 +29,9 @@ class Proportion(Spec):
 class FalseAlarms(Spec):
     """Alarms on good test images, for each way to set the threshold."""
 
-    float_: Proportion = Field(description="float network, its own threshold")
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    float_: Proportion = Field(alias="float", description="float network, its own threshold")
     kept: Proportion = Field(description="compiled network, the float threshold kept (what not to do)")
     recalibrated: Proportion = Field(description="compiled network, its own threshold (the one in use)")
     predicted: tuple[Rate, Rate] = Field(
@@ -42,7 +44,9 @@ class FalseAlarms(Spec):
 class Recall(Spec):
     """Anomalous test images found, for each way to set the threshold."""
 
-    float_: Proportion = Field(description="float network, its own threshold")
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    float_: Proportion = Field(alias="float", description="float network, its own threshold")
     kept: Proportion = Field(description="compiled network, the float threshold kept")
     recalibrated: Proportion = Field(description="compiled network, its own threshold (the one in use)")
 

@@ -1,0 +1,1 @@
+"""The compile report, as JSON and HTML: what was built, what that changed, what was decided and why."""
