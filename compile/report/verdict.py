@@ -1,0 +1,170 @@
+"""The report's opening in plain words: is the promise kept, what did compiling cost, what to know."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from edge_ad.compile.report.model import Measurement, PayloadReport
+from edge_ad.compile.report.words import interval, milliseconds, percent, signed, some
+from edge_ad.metrics.evaluation import FalseAlarms, Recall, TestFigures
+
+Level = Literal["good", "caution", "bad"]
+
+AUROC_LOSS = 0.005
+"""A loss of AUROC up to this counts as none."""
+MOSTLY_FOUND = 0.9
+"""Recall from here on is called good; below it is something to know."""
+_FASTER = 1.05  # ratios closer to 1 than this are called equal
+
+
+@dataclass(frozen=True)
+class Point:
+    """One statement and how good the news is."""
+
+    level: Level
+    text: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """headline: the answer in a few words, as good as the worst of what it answers. points: the reasons."""
+
+    headline: Point
+    points: list[Point]
+
+
+def verdict(payload: PayloadReport, timing: Measurement | None = None) -> Verdict:
+    """What a reader should take away of one payload. Statements on speed need `timing`."""
+    alarms = payload.test.false_alarms if payload.test is not None else None
+    points = [_promise(payload, alarms)]
+    if payload.test is not None and payload.test.recall is not None:
+        points.append(_found(payload.test.recall))
+    points += _cost(payload)
+    if timing is not None:
+        points.append(_speed(payload, timing))
+    points.append(_threshold_basis(payload))
+    if not payload.budget.fits:
+        points.append(Point("bad", "It does not fit its target; see the budget below."))
+    points += [Point("caution", text) for text in payload.warnings]
+    return Verdict(_headline(payload, alarms), points)
+
+
+def _headline(payload: PayloadReport, alarms: FalseAlarms | None) -> Point:
+    if not payload.budget.fits:
+        return Point("bad", "Does not fit its target")
+    asked = percent(payload.thresholds.compiled.requested_rate)
+    if alarms is None:
+        return Point("caution", f"Set for at most {asked} false alarms, not tested on labelled images")
+    if alarms.within or alarms.recalibrated.rate < alarms.predicted[0]:
+        return Point("good", f"Keeps its false-alarm budget of {asked}")
+    return Point("bad", f"More false alarms than the {asked} that were asked for")
+
+
+def _promise(payload: PayloadReport, alarms: FalseAlarms | None) -> Point:
+    threshold = payload.thresholds.compiled
+    asked = f"Asked for: at most {percent(threshold.requested_rate)} false alarms on good parts."
+    if alarms is None:
+        return Point(
+            "caution",
+            f"{asked} The threshold is set for {percent(threshold.expected_rate)}; there were no good test "
+            "images to check it on.",
+        )
+    seen = alarms.recalibrated
+    text = (
+        f"{asked} On {some(seen.n, 'good test image')} it raised {seen.count} ({percent(seen.rate)}); "
+        f"{interval(alarms.predicted)} was to be expected on so many."
+    )
+    if alarms.within:
+        return Point("good", text)
+    if seen.rate < alarms.predicted[0]:
+        return Point(
+            "caution", f"{text} Fewer than expected: the test images may be unlike those of the line."
+        )
+    return Point(
+        "bad", f"{text} The test images are unlike the held-back ones: check light, camera and part variants."
+    )
+
+
+def _found(recall: Recall) -> Point:
+    seen = recall.recalibrated
+    text = (
+        f"Of {some(seen.n, 'anomalous test image')} it found {seen.count} ({percent(seen.rate)}; "
+        f"95 % interval {interval(seen.interval)})."
+    )
+    return Point("good" if seen.rate >= MOSTLY_FOUND else "caution", text)
+
+
+def _cost(payload: PayloadReport) -> list[Point]:
+    """Accuracy before and after, and what keeping the float threshold would have done."""
+    if payload.precision == "fp32":
+        return [Point("good", "The network runs in float32 as it was fitted; nothing was quantized.")]
+    name = payload.precision.upper()
+    points = [_accuracy(name, payload, payload.test)]
+    alarms = payload.test.false_alarms if payload.test is not None else None
+    kept, now, n = (
+        (alarms.kept.rate, alarms.recalibrated.rate, some(alarms.kept.n, "good test image"))
+        if alarms is not None
+        else (
+            payload.drift.false_alarms_kept,
+            payload.drift.false_alarms_recalibrated,
+            some(payload.drift.n, "held-back good image"),
+        )
+    )
+    if kept != now:
+        points.append(
+            Point(
+                "good",
+                f"{name} moves the scores, so its threshold was calibrated anew. With the float threshold it "
+                f"would raise false alarms on {percent(kept)} of {n}, now it does on {percent(now)}.",
+            )
+        )
+    return points
+
+
+def _accuracy(name: str, payload: PayloadReport, test: TestFigures | None) -> Point:
+    if test is None or test.auroc_change is None or test.auroc_float is None or test.auroc_compiled is None:
+        text = (
+            f"Float and {name} scores of {some(payload.drift.n, 'held-back good image')} agree in order with "
+            f"a rank correlation of {payload.drift.rank_correlation:.3f}. How well defects are told from "
+            "good parts was not measured: there were no labelled images of both."
+        )
+        return Point("caution", text)
+    change = test.auroc_change
+    n = some(test.n_normal + test.n_anomalous, "test image")
+    if change.value == 0:
+        return Point(
+            "good",
+            f"{name} left AUROC, the chance of ranking a defective part above a good one, at "
+            f"{test.auroc_compiled.value:.3f} on {n}.",
+        )
+    text = (
+        f"{name} changed AUROC, the chance of ranking a defective part above a good one, by "
+        f"{signed(change.value)} ({signed(change.interval[0])} to {signed(change.interval[1])}): from "
+        f"{test.auroc_float.value:.3f} to {test.auroc_compiled.value:.3f} on "
+        f"{n}."
+    )
+    return Point("good" if change.value >= -AUROC_LOSS else "caution", text)
+
+
+def _speed(payload: PayloadReport, timing: Measurement) -> Point:
+    times = (
+        f"{milliseconds(timing.float_us)} in float32, {milliseconds(timing.compiled_us)} compiled "
+        f"({timing.isa}, {timing.threads} thread{'s' if timing.threads > 1 else ''}, on the machine that "
+        "compiled it)"
+    )
+    if timing.ratio >= _FASTER:
+        return Point("good", f"Compiling made it {timing.ratio:.2g} times as fast: {times}.")
+    level: Level = "good" if payload.precision == "fp32" else "caution"
+    word = "no faster" if timing.ratio > 1 / _FASTER else "slower"
+    return Point(level, f"Compiling made it {word} here: {times}.")
+
+
+def _threshold_basis(payload: PayloadReport) -> Point:
+    threshold = payload.thresholds.compiled
+    wide = threshold.interval[1] > 2 * threshold.requested_rate
+    text = (
+        f"The threshold rests on {some(threshold.n, 'held-back good image')}: the true false-alarm rate lies "
+        f"within {interval(threshold.interval)} (95 %)."
+    )
+    return Point("caution", f"{text} More good images would narrow that.") if wide else Point("good", text)
