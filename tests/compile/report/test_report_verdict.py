@@ -30,7 +30,15 @@ def payload(case):
 def test_a_budget_that_is_kept(payload):
     result = verdict(with_alarms(payload, 2))
     assert result.headline.level == "good"
+    assert "Keeps its false-alarm budget of 5" in result.headline.text
+    assert "on 40 good test images" in result.headline.text
     assert "it raised 2 (5 %); 0 % to 15 % was to be expected" in texts(result, "good")
+
+
+def test_more_than_asked_but_within_chance_is_not_called_kept(payload):
+    result = verdict(with_alarms(payload, 5))
+    assert result.headline.level == "good"
+    assert "in line with" in result.headline.text and "Keeps" not in result.headline.text
 
 
 def test_a_budget_that_is_broken_is_the_headline(payload):
