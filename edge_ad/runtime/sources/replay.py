@@ -1,0 +1,134 @@
+"""Sources that replay what is stored: image folders, video files, arrays. No input is dropped."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge_ad.errors import DataError, SourceError
+from edge_ad.runtime.images import EXTENSIONS, import_cv2, list_images, read_image
+from edge_ad.runtime.sample import Sample
+from edge_ad.runtime.sources.capture import open_video_file
+
+log = logging.getLogger(__name__)
+
+
+class _Replay:
+    """Counters and closing, as all replays have them; `_read` gives the samples."""
+
+    live = False
+
+    def __init__(self, path: Path):
+        self.name = str(path)
+        self.acquired = 0
+        self.dropped = 0
+        self.unreadable = 0
+        self._closed = False
+
+    def __iter__(self) -> Iterator[Sample]:
+        for sample in self._read():
+            if self._closed:
+                return
+            self.acquired += 1
+            yield sample
+
+    def _read(self) -> Iterator[Sample]:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """End the iteration."""
+        self._closed = True
+
+
+class Images(_Replay):
+    """One image file, or all below a folder, sorted by path. One that is unreadable is logged and counted."""
+
+    def __init__(self, path: Path):
+        """Raises SourceError when there is no image."""
+        super().__init__(path)
+        if not path.exists():
+            raise SourceError("there is no such folder or file", where=path)
+        self._folder = path if path.is_dir() else path.parent
+        self._files = list_images(path) if path.is_dir() else [path]
+        if not self._files:
+            raise SourceError("there are no images in it", where=path, hint=f"known: {', '.join(EXTENSIONS)}")
+
+    def _read(self) -> Iterator[Sample]:
+        for file in self._files:
+            try:
+                data = read_image(file)
+            except DataError as error:
+                self.unreadable += 1
+                log.warning("skipped: %s", error)
+                continue
+            yield Sample(data, str(file.relative_to(self._folder)), datetime.now(timezone.utc))
+        if self.acquired == 0 and not self._closed:
+            raise SourceError(f"none of its {len(self._files)} images could be read", where=self.name)
+
+
+class VideoFile(_Replay):
+    """The frames of a video file."""
+
+    def __init__(self, path: Path):
+        """Raises SourceError for a file that is missing or no video."""
+        super().__init__(path)
+        self._cv2 = import_cv2()
+        self._capture = open_video_file(path)
+        self._stem = path.name
+        # Containers without an index give an estimate, or nothing at all.
+        self._expected = int(self._capture.get(self._cv2.CAP_PROP_FRAME_COUNT))
+
+    def _read(self) -> Iterator[Sample]:
+        number = 0
+        while not self._closed:
+            whole, frame = self._capture.read()
+            if not whole:
+                break
+            data = self._cv2.cvtColor(frame, self._cv2.COLOR_BGR2RGB)
+            yield Sample(data, f"{self._stem}#{number}", datetime.now(timezone.utc))
+            number += 1
+        if number == 0 and not self._closed:
+            raise SourceError("no frame of the video can be decoded", where=self.name)
+        if number < self._expected and not self._closed:
+            self.unreadable = self._expected - number
+            log.warning("%s: ended after %d of %d frames", self.name, number, self._expected)
+        self._capture.release()
+
+
+class Array(_Replay):
+    """An .npy file of images, (N, H, W, 3) uint8 RGB, read as it is needed."""
+
+    def __init__(self, path: Path):
+        """Raises SourceError for a file that is missing, damaged or of another shape or type."""
+        super().__init__(path)
+        self._images = _load(path)
+
+    def _read(self) -> Iterator[Sample]:
+        for number, image in enumerate(self._images):
+            yield Sample(np.ascontiguousarray(image), str(number), datetime.now(timezone.utc))
+
+
+def _load(path: Path) -> Any:
+    expected = "an array (N, H, W, 3) of uint8 is expected"
+    try:
+        images = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError as error:
+        raise SourceError("there is no such file", where=path) from error
+    except (OSError, ValueError, EOFError) as error:
+        raise SourceError(f"is no .npy file that can be read ({error})", where=path, hint=expected) from error
+    if (
+        not isinstance(images, np.ndarray)
+        or images.ndim != 4
+        or images.shape[3] != 3
+        or images.dtype != np.uint8
+    ):
+        found = f"{images.shape} {images.dtype}" if isinstance(images, np.ndarray) else "an archive"
+        raise SourceError(f"holds {found}", where=path, hint=expected)
+    if len(images) == 0:
+        raise SourceError("holds no images", where=path)
+    return images

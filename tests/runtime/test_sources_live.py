@@ -1,0 +1,188 @@
+"""Cameras and streams: the newest frame wins, drops are counted, silence and refusal are errors."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_ad.errors import SourceError
+from edge_ad.runtime.images import import_cv2
+from edge_ad.runtime.sources import open_source
+from edge_ad.runtime.sources.live import LiveSource
+
+BITS = 16
+
+
+def numbered(number: int) -> bytes:
+    """A JPEG that carries its number as dark and bright stripes."""
+    stripes = [255 * (number >> i & 1) for i in range(BITS)]
+    image = np.repeat(np.array(stripes, np.uint8), 8)[None, :, None].repeat(64, 0).repeat(3, 2)
+    return bytes(import_cv2().imencode(".jpg", image)[1])
+
+
+def number_of(image: np.ndarray) -> int:
+    return sum(int(image[32, 8 * i + 4, 1] > 127) << i for i in range(BITS))
+
+
+class MjpegCamera:
+    """MJPEG over HTTP on a free port of this machine. It sends frames until told to be silent or to end."""
+
+    def __init__(self) -> None:
+        self.silent = threading.Event()
+        self.ended = threading.Event()
+        self.sent = 0
+        camera = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(200)
+                self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+                self.end_headers()
+                while not camera.ended.is_set():
+                    if not camera.silent.is_set():
+                        jpeg = numbered(camera.sent)
+                        head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
+                        try:
+                            self.wfile.write(head.encode() + jpeg + b"\r\n")
+                        except OSError:
+                            return
+                        camera.sent += 1
+                    time.sleep(0.02)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.server.server_port}/video"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+@pytest.fixture
+def camera() -> Iterator[MjpegCamera]:
+    camera = MjpegCamera()
+    yield camera
+    camera.ended.set()
+    camera.server.shutdown()
+    camera.server.server_close()
+
+
+def test_a_slow_reader_gets_the_newest_frame_and_every_drop_is_counted(camera: MjpegCamera) -> None:
+    source = open_source(camera.url, stall_s=10)
+    numbers = []
+    for sample in source:
+        numbers.append(number_of(sample.data))
+        before = source.acquired
+        while source.acquired < before + 4:  # frames that come while this one is being judged
+            time.sleep(0.01)
+        if len(numbers) == 6:
+            source.close()
+    assert source.live and numbers == sorted(set(numbers))
+    assert min(b - a for a, b in pairwise(numbers)) >= 4  # the newest, not the oldest of a queue
+    assert source.acquired - source.dropped == 6 and source.dropped >= 5 * 3 + 4
+
+
+def test_a_quick_reader_gets_each_frame_once(camera: MjpegCamera) -> None:
+    source = open_source(camera.url, stall_s=10)
+    numbers = []
+    for sample in source:
+        numbers.append(number_of(sample.data))
+        if len(numbers) == 10:
+            source.close()
+    assert numbers == sorted(set(numbers)) and len(numbers) == 10
+
+
+def test_a_stream_that_ends_is_an_error_after_its_last_frame(camera: MjpegCamera) -> None:
+    source = open_source(camera.url, stall_s=10)
+    with pytest.raises(SourceError, match=r"127\.0\.0\.1:\d+/video: the stream ended after \d+ frames"):
+        for _ in source:
+            camera.ended.set()
+    source.close()
+
+
+def test_a_stream_that_falls_silent_is_an_error_and_no_endless_wait(camera: MjpegCamera) -> None:
+    source = open_source(camera.url, stall_s=1.0)
+    with pytest.raises(SourceError, match=r"no frame for 1 s|the stream ended"):
+        for _ in source:
+            camera.silent.set()
+    source.close()
+
+
+def test_closing_from_another_thread_ends_a_reader_that_waits(camera: MjpegCamera) -> None:
+    source = open_source(camera.url, stall_s=30)
+    for _ in source:
+        if not camera.silent.is_set():
+            camera.silent.set()
+            threading.Timer(
+                0.5, source.close
+            ).start()  # by then the reader waits for a frame that never comes
+    camera.ended.set()
+
+
+def test_a_refused_stream_is_an_error_without_the_password() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    with pytest.raises(
+        SourceError, match=f"rtsp://127.0.0.1:{port}/live: the stream cannot be opened"
+    ) as caught:
+        open_source(f"rtsp://admin:secret@127.0.0.1:{port}/live")
+    assert "secret" not in str(caught.value) and "admin" not in str(caught.value)
+
+
+@pytest.mark.parametrize("scheme", ["rtsp", "http"])
+def test_a_server_that_accepts_and_then_says_nothing_is_an_error(scheme: str) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as mute,
+        pytest.raises(SourceError, match="cannot be opened within 1 s"),
+    ):
+        open_source(f"{scheme}://127.0.0.1:{mute.getsockname()[1]}/x", stall_s=1.0)
+
+
+@pytest.mark.parametrize("camera", ["camera:7", "camera:{}/video7"])
+def test_a_missing_camera_names_those_that_exist(
+    camera: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_ad.runtime.sources.capture.DEVICES", tmp_path)
+    with pytest.raises(SourceError, match="video7: there is no such camera; cameras here: none"):
+        open_source(camera.format(tmp_path))
+    (tmp_path / "video0").touch()
+    with pytest.raises(SourceError, match=r"cameras here: .*/video0"):
+        open_source(camera.format(tmp_path))
+
+
+def test_a_device_file_that_is_no_camera_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "video0").write_bytes(b"x")
+    with pytest.raises(SourceError, match="the camera cannot be opened; another program may hold it"):
+        open_source(f"camera:{tmp_path}/video0")
+
+
+class FlakyCapture:
+    """A USB camera of which some reads fail, as V4L2 reports broken frames."""
+
+    def __init__(self, reads: str) -> None:
+        self.reads = iter(reads)
+        self.released = False
+
+    def read(self) -> tuple[bool, np.ndarray | None]:
+        time.sleep(0.01)
+        return (True, np.zeros((8, 8, 3), np.uint8)) if next(self.reads, "-") == "+" else (False, None)
+
+    def release(self) -> None:
+        self.released = True
+
+
+def test_a_usb_camera_may_lose_single_frames_but_not_many_in_a_row() -> None:
+    capture = FlakyCapture("+-+--+")
+    source = LiveSource("camera:0", capture, stall_s=5, tolerated_failures=3)
+    with pytest.raises(SourceError, match="ended after 3 frames"):
+        list(source)
+    source.close()
+    assert capture.released and source.acquired == 3 and source.unreadable == 1 + 2 + 3
