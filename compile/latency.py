@@ -20,7 +20,9 @@ class Latency:
     runs: int
 
 
-def compare(float_engine: Engine, compiled: Engine, batch: Tensor, runs: int = 15, warmup: int = 3) -> Latency:
+def compare(
+    float_engine: Engine, compiled: Engine, batch: Tensor, runs: int = 15, warmup: int = 3
+) -> Latency:
     """Time both in turn, A B A B …, so that a machine whose speed drifts does not favour either."""
     times: list[tuple[float, float]] = []
     for _ in range(warmup + runs):

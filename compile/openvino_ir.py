@@ -74,7 +74,9 @@ def serialise(model: Any) -> tuple[bytes, bytes]:
         if op.get_type_name() not in ("Parameter", "Result"):
             op.set_friendly_name(f"{op.get_type_name()}_{index}")
             for output in op.outputs():
-                if not any(target.get_node().get_type_name() == "Result" for target in output.get_target_inputs()):
+                if not any(
+                    target.get_node().get_type_name() == "Result" for target in output.get_target_inputs()
+                ):
                     output.get_tensor().set_names(set())
         info = op.get_rt_info()
         for key in list(info):

@@ -106,7 +106,7 @@ def verified(
         float_ = _form(detector, float_lowered, float_engine, splits, done)
         compiled = _form(detector, lowered, engine, splits, done)
         thresholds = Thresholds(
-            float=calibrate_threshold(float_.normal.scores, max_false_alarms),
+            float_=calibrate_threshold(float_.normal.scores, max_false_alarms),
             compiled=calibrate_threshold(compiled.normal.scores, max_false_alarms),
         )
         inputs = list(_first(normals(), 1))

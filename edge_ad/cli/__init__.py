@@ -78,7 +78,9 @@ def main(args: list[str] | None = None) -> None:
     except ModuleNotFoundError as error:
         if "--debug" in args:
             traceback.print_exc()
-        click.echo(f"error: this command needs the package '{error.name}'; pip install 'edge-ad[compile]'", err=True)
+        click.echo(
+            f"error: this command needs the package '{error.name}'; pip install 'edge-ad[compile]'", err=True
+        )
         sys.exit(1)
     except BrokenPipeError:  # the reader of our output, e.g. `head`, has gone
         sys.stderr.close()

@@ -48,7 +48,14 @@ def efficientad(
     An interrupted fit goes on where it was when the same command is given again.
     """
     import torch
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     from edge_ad.detectors.efficientad.config import PRESETS
     from edge_ad.detectors.efficientad.fit import fit
@@ -79,5 +86,9 @@ def efficientad(
         f"(ended by {report['stopped_by']}, {report['precision']})"
     )
     out.print(f"teacher: {detector.teacher_info['name']}, sha256 {detector.teacher_info['sha256']}")
-    out.print(f"set aside: {images['calibration']} images for calibration, {images['threshold']} for the threshold")
-    out.print(f"next: edge-ad compile {out_} --target openvino-cpu --data {data} --out part.edgead", soft_wrap=True)
+    out.print(
+        f"set aside: {images['calibration']} images for calibration, {images['threshold']} for the threshold"
+    )
+    out.print(
+        f"next: edge-ad compile {out_} --target openvino-cpu --data {data} --out part.edgead", soft_wrap=True
+    )

@@ -20,7 +20,9 @@ def load_detector(folder: Path) -> Detector:
     except FileNotFoundError as error:
         unfinished = folder / ".unfinished"
         what = "the fit has not finished" if unfinished.exists() else "is no model folder (no model.json)"
-        raise ModelError(what, where=folder, hint="run the fit again" if unfinished.exists() else hint) from error
+        raise ModelError(
+            what, where=folder, hint="run the fit again" if unfinished.exists() else hint
+        ) from error
     except (OSError, ValueError) as error:
         raise ModelError("model.json cannot be read", where=folder, hint=hint) from error
     schema = described.get("schema") if isinstance(described, dict) else None

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,16 +13,26 @@ from torch import nn
 from edge_ad.bundle.manifest import DetectorInfo, HeadSpec, InputSpec
 from edge_ad.data.splits import Splits
 
-Outputs = dict[str, npt.NDArray[np.float32]]
+Outputs = Mapping[str, npt.NDArray[np.generic]]
 
 
 class Detector(Protocol):
     """A fitted detector: a network (compiled, quantized) and the recipe of its score head (kept exact)."""
 
-    name: ClassVar[str]
-    input: InputSpec
-    outputs: tuple[str, ...]
-    splits: Splits
+    @property
+    def input(self) -> InputSpec:
+        """Modality, static shape, dtype and preprocessing."""
+        ...
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the network's outputs, in order."""
+        ...
+
+    @property
+    def splits(self) -> Splits:
+        """The normal inputs that were set aside."""
+        ...
 
     def network(self) -> nn.Module:
         """The network as published: input as in `input` (uint8 tensor), one tensor per name in `outputs`."""

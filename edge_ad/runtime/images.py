@@ -61,7 +61,9 @@ def decode_image(raw: bytes, *, where: str | Path) -> UInt8Image:
             raise _too_large(where) from error
         raise DataError("cannot be decoded as an image", where=where, hint="remove or replace it") from error
     if image is None:
-        raise DataError("is no image that can be decoded", where=where, hint=f"known: {', '.join(EXTENSIONS)}")
+        raise DataError(
+            "is no image that can be decoded", where=where, hint=f"known: {', '.join(EXTENSIONS)}"
+        )
     if image.dtype != np.uint8:
         bits = image.dtype.itemsize * 8
         raise DataError(
@@ -79,7 +81,9 @@ def decode_image(raw: bytes, *, where: str | Path) -> UInt8Image:
 
 def _too_large(where: str | Path) -> DataError:
     return DataError(
-        f"has more than {MAX_PIXELS // 1_000_000} million pixels", where=where, hint="crop or scale it down first"
+        f"has more than {MAX_PIXELS // 1_000_000} million pixels",
+        where=where,
+        hint="crop or scale it down first",
     )
 
 

@@ -7,6 +7,7 @@ Normalisation is no part of it: that is folded into the network.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -57,10 +58,11 @@ def resize_area(image: UInt8Array, size: tuple[int, int]) -> UInt8Array:
     columns = _weighted_rows(np.ascontiguousarray(image), size[0])
     both = _weighted_rows(np.ascontiguousarray(columns.transpose(1, 0, 2)), size[1]).transpose(1, 0, 2)
     half = np.int32(1 << (2 * _WEIGHT_BITS - 1))
-    return ((both + half) >> (2 * _WEIGHT_BITS)).astype(np.uint8)
+    resized: UInt8Array = ((both + half) >> (2 * _WEIGHT_BITS)).astype(np.uint8)
+    return resized
 
 
-def _weighted_rows(image: npt.NDArray[np.generic], size: int) -> npt.NDArray[np.int32]:
+def _weighted_rows(image: npt.NDArray[np.integer[Any]], size: int) -> npt.NDArray[np.int32]:
     """Resize the first axis of (H, W, C) to `size`; values grow by 2^11. int32."""
     index, weight = _taps(image.shape[0], size)
     total = np.zeros((size, *image.shape[1:]), np.int32)
@@ -92,7 +94,7 @@ def _taps(source: int, target: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[n
     for i, row in enumerate(rows):
         total = sum(row.values())
         exact = {j: w / total * one for j, w in row.items()}
-        whole = {j: int(round(w)) for j, w in exact.items()}
+        whole = {j: round(w) for j, w in exact.items()}
         largest = max(whole, key=lambda j: whole[j])
         whole[largest] += one - sum(whole.values())
         for t, (j, w) in enumerate(whole.items()):

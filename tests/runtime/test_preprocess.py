@@ -35,7 +35,9 @@ def test_bytes_never_change(shape: tuple[int, int], digest: str) -> None:
     assert hashlib.sha256(batch.tobytes()).hexdigest()[:16] == digest
 
 
-@pytest.mark.parametrize(("shape", "size"), [((300, 400), (128, 128)), ((1080, 1920), (256, 256)), ((60, 50), (97, 131))])
+@pytest.mark.parametrize(
+    ("shape", "size"), [((300, 400), (128, 128)), ((1080, 1920), (256, 256)), ((60, 50), (97, 131))]
+)
 def test_agrees_with_opencv_within_one_grey_level(shape: tuple[int, int], size: tuple[int, int]) -> None:
     cv2 = import_cv2()
     image = _picture(*shape)
@@ -52,7 +54,9 @@ def test_a_constant_image_stays_constant(h: int, w: int, th: int, tw: int, value
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(8, 60), st.integers(8, 60), st.integers(4, 60), st.integers(4, 60), st.integers(0, 99))
-def test_mirrored_input_gives_mirrored_output_within_one_level(h: int, w: int, th: int, tw: int, seed: int) -> None:
+def test_mirrored_input_gives_mirrored_output_within_one_level(
+    h: int, w: int, th: int, tw: int, seed: int
+) -> None:
     image = np.random.default_rng(seed).integers(0, 256, (h, w, 3), np.uint8)
     ahead = resize_area(image, (th, tw)).astype(int)
     back = resize_area(image[::-1, ::-1], (th, tw))[::-1, ::-1].astype(int)

@@ -71,7 +71,8 @@ class EfficientAd:
 
         Each map M becomes 0.1 (M - q_a) / (q_b - q_a), with q_a, q_b its 0.9 and 0.995 quantiles over all
         pixels of the calibration images; the maps are then averaged (arXiv 2303.14535, Algorithms 1 and 2).
-        Raises ModelError when a map is constant.
+        The autoencoder's map has the paper's weight of 0.5 times `autoencoder_trust` of the fit, which is near 1
+        only after a long one; the other map has the rest. Raises ModelError when a map is constant.
         """
         maps = np.concatenate([o["maps"] for o in outputs]).astype(np.float64)
         count = maps.shape[1]
@@ -82,7 +83,8 @@ class EfficientAd:
                 "an anomaly map is constant on the calibration images",
                 hint="fit longer, or check that the images differ",
             )
-        gain = 0.1 / spread / count
+        share = 0.5 * float(self.fit_info.get("autoencoder_trust", 1.0))
+        gain = 0.1 / spread * ([1.0] if count == 1 else [1 - share, share])
         return HeadSpec(
             name="map-max",
             params={
@@ -134,7 +136,9 @@ class EfficientAd:
         if described.get("version") != VERSION:
             found = described.get("version")
             raise ModelError(
-                f"was made by another version of efficientad ({found}, not {VERSION})", where=folder, hint=again
+                f"was made by another version of efficientad ({found}, not {VERSION})",
+                where=folder,
+                hint=again,
             )
         try:
             config = EfficientAdConfig.model_validate(described["config"])
@@ -146,7 +150,9 @@ class EfficientAd:
             for part, module in (("teacher", teacher), ("student", student), ("autoencoder", autoencoder)):
                 if module is not None:
                     cut = len(part) + 1
-                    module.load_state_dict({k[cut:]: v for k, v in tensors.items() if k.startswith(f"{part}.")})
+                    module.load_state_dict(
+                        {k[cut:]: v for k, v in tensors.items() if k.startswith(f"{part}.")}
+                    )
             transform = OutputTransform(
                 tensors["transform.matrix"].numpy(), tensors["transform.bias"].numpy()
             )

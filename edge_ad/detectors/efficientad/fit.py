@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edge_ad.data.splits import SplitFile, Splits, split_normals, train_good
+from edge_ad.data.splits import SplitFile, split_normals, train_good
 from edge_ad.data.textures import N_CLASSES, texture
 from edge_ad.detectors.base import Outputs
 from edge_ad.detectors.efficientad.config import EfficientAdConfig
@@ -27,7 +27,7 @@ from edge_ad.detectors.efficientad.statistics import (
 )
 from edge_ad.detectors.efficientad.teacher import load_teacher
 from edge_ad.detectors.efficientad.training import CHECKPOINT, Progress, Trainer, hardware_bfloat16
-from edge_ad.errors import DataError
+from edge_ad.errors import DataError, ModelError
 from edge_ad.runtime.images import list_images, read_image
 from edge_ad.runtime.preprocess import resize_area
 
@@ -57,13 +57,15 @@ def fit(
     if restart:
         shutil.rmtree(unfinished, ignore_errors=True)
     images = _read(train_good(data), splits.fit, config.size)
-    teacher, info = load_teacher(
-        config.teacher, config.widths, config.channels, sha256=config.teacher_sha256
-    )
-    transform = _output_transform(config, teacher, images)
+    teacher, info = load_teacher(config.teacher, config.widths, config.channels, sha256=config.teacher_sha256)
+    statistics = feature_statistics(_outputs(teacher, images))
+    transform = standardised = standardise(*statistics)
+    if config.transform == "whiten":
+        transform = whiten(*statistics, strength=config.whitening_strength)
     trainer = Trainer(
         config=config,
         teacher=_folded(teacher, transform),
+        target_ae=fold_into(teacher.conv4, standardised).requires_grad_(False),
         images=images,
         penalty=_penalty(config),
         bfloat16=config.precision == "bf16" or (config.precision == "auto" and hardware_bfloat16()),
@@ -71,6 +73,10 @@ def fit(
     checkpoint = unfinished / CHECKPOINT
     if checkpoint.is_file():
         trainer.resume(checkpoint)
+    elif (out / MODEL_FILE).exists() and not restart:
+        raise ModelError(
+            "holds a fitted model already", where=out, hint="choose another --out, or --restart to replace it"
+        )
     unfinished.mkdir(parents=True, exist_ok=True)
     state = trainer.run(budget_s, checkpoint, progress)
     detector = EfficientAd(
@@ -84,8 +90,11 @@ def fit(
         "precision": "bf16" if trainer.bfloat16 else "fp32",
         "threads": torch.get_num_threads(),
         "images": {name: len(getattr(splits, name)) for name in ("fit", "calibration", "threshold")},
-        "map_quantiles": _map_quantiles(detector, data, splits),
     }
+    calibration = _read(train_good(data), splits.calibration, config.size)
+    if trainer.autoencoder is not None:
+        detector.fit_info["autoencoder_trust"] = _autoencoder_trust(trainer, calibration)
+    detector.fit_info["map_quantiles"] = _map_quantiles(detector, calibration)
     for name in (MODEL_FILE, WEIGHTS_FILE):  # an older model must not be taken for this one half-way
         (out / name).unlink(missing_ok=True)
     detector.save(out)
@@ -103,13 +112,6 @@ def _read(folder: Path, files: list[SplitFile], size: int) -> Tensor:
         )
     resized = [resize_area(read_image(folder / f.name), (size, size)).transpose(2, 0, 1) for f in files]
     return torch.from_numpy(np.stack(resized))
-
-
-def _output_transform(config: EfficientAdConfig, teacher: PDN, images: Tensor) -> OutputTransform:
-    mean, covariance = feature_statistics(_outputs(teacher, images))
-    if config.transform == "standardise":
-        return standardise(mean, covariance)
-    return whiten(mean, covariance, strength=config.whitening_strength)
 
 
 @torch.no_grad()
@@ -148,8 +150,28 @@ def _centre(image: np.ndarray, size: int) -> np.ndarray:
 
 
 @torch.no_grad()
-def _map_quantiles(detector: EfficientAd, data: Path, splits: Splits) -> list[list[float]]:
-    images = _read(train_good(data), splits.calibration, detector.config.size)
+def _autoencoder_trust(trainer: Trainer, images: Tensor) -> float:
+    """How far the autoencoder's branch has been learned, 0 to 1, on normal images that it was not fitted on.
+
+    The share of the teacher's variance that the autoencoder explains, times the share of the autoencoder's
+    output that the student explains. An untrained branch gives a map of noise; see `EfficientAd.fit_head`.
+    """
+    assert trainer.autoencoder is not None
+    autoencoder, student = trainer.autoencoder.eval(), trainer.student
+    sums = np.zeros(4)
+    for image in images:
+        x = normalise(image[None])
+        target = trainer.target_ae(trainer.teacher.features(x))
+        reconstruction = autoencoder(x)
+        difference = reconstruction - student(x)[:, trainer.config.channels :]
+        for index, tensor in enumerate((target - reconstruction, target, difference, reconstruction)):
+            sums[index] += float(tensor.square().mean())
+    explained = max(0.0, 1 - sums[0] / sums[1]) * max(0.0, 1 - sums[2] / sums[3])
+    return round(float(explained), 4)
+
+
+@torch.no_grad()
+def _map_quantiles(detector: EfficientAd, images: Tensor) -> list[list[float]]:
     network = detector.network()
     outputs: list[Outputs] = [{"maps": network(image[None]).numpy()} for image in images]
     quantiles: list[list[float]] = detector.fit_head(outputs).params["quantiles"]

@@ -28,7 +28,9 @@ def normalise(pixels: Tensor) -> Tensor:
 class PlainNetwork(nn.Module):
     """EfficientAD as published: each part by itself."""
 
-    def __init__(self, teacher: PDN, transform: OutputTransform, student: PDN, autoencoder: Autoencoder | None):
+    def __init__(
+        self, teacher: PDN, transform: OutputTransform, student: PDN, autoencoder: Autoencoder | None
+    ):
         super().__init__()
         self.teacher, self.student, self.autoencoder = teacher, student, autoencoder
         self.channels = teacher.conv4.out_channels

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edge_ad.bundle.atomic import write_atomic
@@ -41,12 +41,15 @@ class TrainingState:
 class Trainer:
     """Student and autoencoder with all that a step changes.
 
-    teacher: frozen, its output transform folded in, so that it gives t' directly. images: (N, 3, S, S) uint8.
+    teacher: frozen, the output transform of the student's target folded in. target_ae: its last convolution
+    with each channel standardised instead, the autoencoder's target: a bottleneck can learn the leading
+    directions of the teacher's outputs, which whitening would drown in the others. images: (N, 3, S, S) uint8.
     penalty: (M, 3, S, S) uint8 images of other things, or None.
     """
 
     config: EfficientAdConfig
     teacher: PDN
+    target_ae: nn.Conv2d
     images: Tensor
     penalty: Tensor | None
     bfloat16: bool
@@ -68,7 +71,9 @@ class Trainer:
         self.random = torch.Generator().manual_seed(config.seed)
         self.state = TrainingState()
 
-    def run(self, budget_s: float | None, checkpoint: Path, progress: Progress | None = None) -> TrainingState:
+    def run(
+        self, budget_s: float | None, checkpoint: Path, progress: Progress | None = None
+    ) -> TrainingState:
         """Train to the configured number of steps or until the budget is spent, whichever is first.
 
         The learning rate falls to a tenth for the last 5 % of either. Interrupting saves `checkpoint`.
@@ -133,8 +138,9 @@ class Trainer:
         self.optimizer.step()
         self.state.step += 1
         for name, value in losses.items():
-            before = self.state.losses.get(name, float(value))
-            self.state.losses[name] = 0.98 * before + 0.02 * float(value)
+            now = float(value.detach())
+            before = self.state.losses.get(name, now)
+            self.state.losses[name] = 0.98 * before + 0.02 * now
 
     def _losses(self, pixels: Tensor) -> dict[str, Tensor]:
         """The loss terms of Algorithm 1, on one image (1, 3, S, S) of pixels 0..255."""
@@ -144,12 +150,13 @@ class Trainer:
             inputs.append(normalise(_jitter(pixels, self.random)))
         batch = torch.cat(inputs)
         with torch.no_grad():
-            target = self.teacher(batch).float()
+            described = self.teacher.features(batch)
+            target = self.teacher.conv4(described[:1]).float()
         features = self.student.features(batch)
         weight, bias = self.student.conv4.weight, self.student.conv4.bias
         assert bias is not None
         student = F.conv2d(features[:1], weight[:c], bias[:c]).float()
-        squares = (target[:1] - student).square().flatten()
+        squares = (target - student).square().flatten()
         hardest = max(1, round(squares.numel() * (1 - self.config.hard_quantile)))
         losses = {"hard": squares.topk(hardest, sorted=False).values.mean()}
         if self.penalty is not None:
@@ -157,9 +164,11 @@ class Trainer:
             other = self.student.features(normalise(self.penalty[index : index + 1]))
             losses["penalty"] = F.conv2d(other, weight[:c], bias[:c]).float().square().mean()
         if self.autoencoder is not None:
+            with torch.no_grad():
+                target_ae = self.target_ae(described[1:]).float()
             reconstruction = self.autoencoder(batch[1:]).float()
             student_ae = F.conv2d(features[1:], weight[c:], bias[c:]).float()
-            losses["autoencoder"] = (target[1:] - reconstruction).square().mean()
+            losses["autoencoder"] = (target_ae - reconstruction).square().mean()
             losses["student-ae"] = (reconstruction - student_ae).square().mean()
         return losses
 
@@ -188,7 +197,9 @@ class Trainer:
             saved: dict[str, Any] = torch.load(path, weights_only=True)
         except Exception as error:  # torch.load raises whatever the unpickler meets
             raise ModelError("the unfinished fit cannot be read", where=path, hint=hint) from error
-        same = saved["config"] == self.config.model_dump_json() and saved["images"] == _fingerprint(self.images)
+        same = saved["config"] == self.config.model_dump_json() and saved["images"] == _fingerprint(
+            self.images
+        )
         if not same:
             raise ModelError(
                 "an unfinished fit with other settings or images lies here", where=path.parent, hint=hint

@@ -58,7 +58,9 @@ class OpenVinoEngine:
     def describe(self) -> EngineInfo:
         """Precision and instruction set as the plugin chose them for the network's costly operators."""
         kernels = self._kernels()
-        convolutions = {k: v for k, v in kernels.items() if v[0] in ("Convolution", "FullyConnected", "MatMul")}
+        convolutions = {
+            k: v for k, v in kernels.items() if v[0] in ("Convolution", "FullyConnected", "MatMul")
+        }
         integer = [v for v in convolutions.values() if v[1].endswith("I8")]
         implementations = sorted({v[1] for v in convolutions.values()})
         return EngineInfo(

@@ -36,5 +36,7 @@ def evaluate(head: HeadSpec, outputs: dict[str, Tensor]) -> HeadResult:
         raise SchemaError(f"unknown score head '{head.name}'", hint=f"this version has: {', '.join(_HEADS)}")
     scores, maps = _HEADS[head.name](head.params, outputs)
     if not np.isfinite(scores).all():
-        raise EngineError("the network gave a score that is not finite", hint="verify the payload: edge-ad flash")
+        raise EngineError(
+            "the network gave a score that is not finite", hint="verify the payload: edge-ad flash"
+        )
     return HeadResult(scores, maps)

@@ -1,0 +1,196 @@
+"""The compile, whole: a model folder in, one bundle out, with its report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+import edge_ad
+from edge_ad.bundle.archive import write_bundle
+from edge_ad.bundle.atomic import write_atomic
+from edge_ad.bundle.manifest import FileEntry, Golden, Manifest, Payload
+from edge_ad.compile.assemble import Assembled, assemble
+from edge_ad.compile.capture import capture
+from edge_ad.compile.report.html import render
+from edge_ad.compile.report.model import BundleInfo, Report, report_json
+from edge_ad.compile.target import Precision, Target
+from edge_ad.compile.verify import Stage, Verified, verified
+from edge_ad.data.splits import SplitPaths, find_splits
+from edge_ad.detectors import load_detector
+from edge_ad.detectors.base import Detector
+from edge_ad.errors import TargetError, UsageError
+from edge_ad.metrics.threshold import calibrate_threshold
+from edge_ad.runtime.golden import make_golden
+
+REPORT_HTML = "report/report.html"
+REPORT_JSON = "report/report.json"
+_TOOLS = ("edge-ad", "torch", "onnx", "onnxscript", "openvino", "nncf", "numpy")
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What a compile made: the bundle, its digest, the report, and the HTML file beside the bundle."""
+
+    bundle: Path
+    digest: str
+    report: Report
+    html: Path
+
+
+def compile_bundle(
+    model: Path,
+    targets: Sequence[Target],
+    data: Path,
+    out: Path,
+    *,
+    max_false_alarms: float,
+    precision: Precision = "int8",
+    stage: Stage,
+) -> Compiled:
+    """Compile the model folder `model` for `targets` into the bundle `out`, and write its HTML report beside it.
+
+    data: the folder that the model was fitted on (train/good; test/ is read for the report only).
+    max_false_alarms: share of good parts that may raise an alarm. Raises QualityError, before anything costly,
+    when the held-back images cannot support that rate; ParityError when the export is not the fitted network.
+    """
+    _check_arguments(targets, precision, out)
+    detector = load_detector(model)
+    splits = find_splits(detector.splits, data)
+    calibrate_threshold(np.arange(len(splits.threshold)), max_false_alarms)  # refuses what n cannot support
+    done = stage("capture", 1)
+    captured = capture(detector)
+    done()
+    parts: list[Assembled] = []
+    members: dict[str, bytes] = {}
+    for target in targets:
+        with verified(detector, captured, target, precision, data, splits, max_false_alarms, stage) as form:
+            payload, files = _payload(detector, form)
+            members |= files
+            parts.append(assemble(form, payload, files))
+    report = _report(out.stem, detector, splits, parts)
+    done = stage("report and bundle", 2)
+    figures = [part.figures for part in parts]
+    members[REPORT_JSON] = report_json(report).encode()
+    members[REPORT_HTML] = render(report, figures).encode()
+    done()
+    manifest = Manifest(
+        name=out.stem,
+        detector=detector.info(),
+        input=detector.input,
+        payloads=[part.payload for part in parts],
+        files=_entries(members),
+        report=REPORT_HTML,
+        tools=tool_versions(),
+    )
+    digest = write_bundle(out, manifest, members)
+    full = report.model_copy(
+        update={
+            "bundle": BundleInfo(name=out.stem, digest=digest),
+            "measurement": [part.measurement for part in parts],
+        }
+    )
+    html = out.with_suffix(".html")
+    write_atomic(html, render(full, figures).encode())
+    done()
+    return Compiled(out, digest, full, html)
+
+
+def tool_versions() -> dict[str, str]:
+    """Versions of everything that shapes a payload."""
+    return {name: edge_ad.__version__ if name == "edge-ad" else version(name) for name in _TOOLS}
+
+
+def _check_arguments(targets: Sequence[Target], precision: Precision, out: Path) -> None:
+    names = [target.name for target in targets]
+    if not names or len(set(names)) != len(names):
+        raise UsageError("name each target once", hint="e.g. --target openvino-cpu")
+    for target in targets:
+        if precision not in target.precisions:
+            raise TargetError(
+                f"'{target.name}' has no {precision}", hint=f"it has: {', '.join(target.precisions)}"
+            )
+    if out.suffix != ".edgead":
+        raise UsageError("a bundle's name ends in .edgead", where=out, hint=f"--out {out.stem}.edgead")
+    if not out.parent.is_dir():
+        raise UsageError("there is no such folder", where=out.parent, hint="make it first")
+
+
+def _payload(detector: Detector, form: Verified) -> tuple[Payload, dict[str, bytes]]:
+    """The manifest's entry of one compiled form, and its files by their names in the bundle."""
+    target, compiled = form.target, form.compiled
+    folder = f"payload/{target.name}"
+    files = {f"{folder}/{name}": content for name, content in compiled.lowered.files.items()}
+    golden_name = f"golden/{target.name}.npz"
+    rtol = target.golden_rtol[compiled.lowered.precision]
+    golden = make_golden(form.golden_inputs, compiled.engine, compiled.head, detector.outputs)
+    payload = Payload(
+        target=target.name,
+        engine=target.engine,
+        precision=compiled.lowered.precision,
+        model=f"{folder}/{compiled.lowered.model}",
+        files=sorted(files),
+        outputs=list(detector.outputs),
+        options=target.options,
+        head=compiled.head,
+        thresholds=form.thresholds,
+        drift=form.drift,
+        budget=target.budget(compiled.lowered),
+        golden=Golden(
+            file=golden_name,
+            count=len(form.golden_inputs),
+            atol=0.0,
+            rtol=rtol,
+            basis=target.golden_basis[compiled.lowered.precision],
+        ),
+        built_on={"isa": form.engine.isa, "kernels": form.engine.details.get("kernels", "")},
+        decisions=compiled.lowered.decisions,
+    )
+    return payload, {**files, golden_name: golden}
+
+
+def _entries(members: dict[str, bytes]) -> dict[str, FileEntry]:
+    import hashlib
+
+    return {
+        name: FileEntry(sha256=hashlib.sha256(content).hexdigest(), size=len(content))
+        for name, content in sorted(members.items())
+    }
+
+
+def _report(name: str, detector: Detector, splits: SplitPaths, parts: list[Assembled]) -> Report:
+    from edge_ad.compile.report.model import DataReport, DetectorReport, TeacherInfo
+
+    info = detector.info()
+    teacher = info.teacher
+    images = parts[0].test_images
+    kinds: dict[str, int] = {}
+    for image in images:
+        if image.anomalous:
+            kinds[image.kind] = kinds.get(image.kind, 0) + 1
+    return Report(
+        bundle=BundleInfo(name=name),
+        detector=DetectorReport(
+            name=info.name,
+            preset=info.preset,
+            version=info.version,
+            input_shape=detector.input.shape,
+            teacher=None
+            if teacher is None
+            else TeacherInfo(name=teacher["name"], source=teacher["provenance"], sha256=teacher["sha256"]),
+        ),
+        data=DataReport(
+            fit=len(splits.fit),
+            calibration=len(splits.calibration),
+            threshold=len(splits.threshold),
+            new=splits.new,
+            test_good=sum(not image.anomalous for image in images),
+            test_anomalous=sum(image.anomalous for image in images),
+            test_kinds=kinds,
+        ),
+        payloads=[part.report for part in parts],
+        tools=tool_versions(),
+    )
