@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import termios
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def open_port(
         port.dtr = False
         port.rts = False
         port.open()
-    except (serial.SerialException, ValueError, OSError) as error:
+    except (serial.SerialException, ValueError, OSError, termios.error) as error:
         raise PortError(_cause(error), where=url, hint=_hint(url, error)) from error
     return port
 

@@ -37,7 +37,8 @@ def rfc3339(ts: datetime) -> str:
 
 Timestamp = Annotated[AwareDatetime, AfterValidator(_utc_milliseconds), PlainSerializer(rfc3339)]
 # Node and stream names stand in MQTT topics, where '/', '+' and '#' have a meaning.
-TopicId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+TOPIC_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+TopicId = Annotated[str, Field(pattern=TOPIC_ID)]
 Pixel = Annotated[int, Field(ge=0)]
 Extent = Annotated[int, Field(gt=0)]
 

@@ -1,0 +1,225 @@
+"""Events on standard output, in files and on serial lines; and the URLs that choose a sink."""
+
+from __future__ import annotations
+
+import errno
+import os
+import pty
+import subprocess
+import sys
+import tty
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from edge_ad.errors import SinkError
+from edge_ad.firmware_bridge.frames import Decoder, FrameType
+from edge_ad.runtime.events import Event, parse_event
+from edge_ad.runtime.sinks import open_sink, open_sinks
+from edge_ad.runtime.sinks.serial_line import SerialSink
+
+MakeEvent = Callable[..., Event]
+
+
+def test_standard_output_gets_one_line_an_event(
+    make_event: MakeEvent, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sink = open_sink("stdout", node="n")
+    sink.event(make_event(1))
+    sink.event(make_event(2))
+    sink.close()
+    assert [parse_event(line) for line in capsys.readouterr().out.splitlines()] == [
+        make_event(1),
+        make_event(2),
+    ]
+
+
+def test_a_reader_of_standard_output_that_goes_away_is_an_error_and_no_traceback() -> None:
+    program = """
+from edge_ad.errors import SinkError
+from edge_ad.runtime.sinks.lines import StdoutSink
+class Line:
+    def to_json(self): return "x" * 10_000
+import sys, time
+sys.stdin.read()
+sink = StdoutSink()
+for _ in range(2):
+    try:
+        sink.event(Line())
+    except SinkError as error:
+        print(error, file=sys.stderr)
+"""
+    child = subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert child.stdout is not None
+    child.stdout.close()
+    child.stdout = None
+    _, err = child.communicate(b"go", timeout=60)
+    assert child.returncode == 0
+    assert err.decode().splitlines() == ["stdout: nobody reads standard output any more"] * 2
+
+
+def test_a_file_is_appended_to_and_every_line_is_there_at_once(tmp_path: Path, make_event: MakeEvent) -> None:
+    path = tmp_path / "events.jsonl"
+    for seq in (1, 2):
+        sink = open_sink(f"jsonl:{path}", node="n")
+        sink.event(make_event(seq))
+        assert len(path.read_text().splitlines()) == seq
+        sink.close()
+    assert [parse_event(line).seq for line in path.read_text().splitlines()] == [1, 2]
+
+
+def test_a_line_torn_by_a_power_cut_spoils_no_other(tmp_path: Path, make_event: MakeEvent) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_text(make_event(1).to_json() + "\n" + make_event(2).to_json()[:50])
+    sink = open_sink(f"jsonl:{path}", node="n")
+    sink.event(make_event(3))
+    sink.close()
+    lines = path.read_text().splitlines()
+    assert len(lines) == 3 and parse_event(lines[0]).seq == 1 and parse_event(lines[2]).seq == 3
+
+
+def test_a_full_disk_leaves_no_half_line(
+    tmp_path: Path, make_event: MakeEvent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "events.jsonl"
+    sink = open_sink(f"jsonl:{path}", node="n")
+    sink.event(make_event(1))
+    write, free = os.write, 100
+
+    def nearly_full(fd: int, data: bytes) -> int:
+        nonlocal free
+        if free == 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        taken = write(fd, data[:free])
+        free -= taken
+        return taken
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", nearly_full)
+        with pytest.raises(SinkError, match="No space left on device"):
+            sink.event(make_event(2))
+    sink.event(make_event(2))
+    sink.close()
+    assert [parse_event(line).seq for line in path.read_text().splitlines()] == [1, 2]
+
+
+def test_a_file_in_a_missing_folder_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(SinkError, match=r"cannot be opened .*; create the folder first: mkdir -p .*/no"):
+        open_sink(f"jsonl:{tmp_path}/no/events.jsonl", node="n")
+
+
+@pytest.fixture
+def line(tmp_path: Path) -> Iterator[tuple[int, Path]]:
+    """A serial line: the descriptor of its far end, and a device file that can be pointed at another one."""
+    ours, theirs = pty.openpty()
+    tty.setraw(theirs)
+    device = tmp_path / "ttyUSB0"
+    device.symlink_to(os.ttyname(theirs))
+    yield ours, device
+    for descriptor in (ours, theirs):
+        with suppress(OSError):
+            os.close(descriptor)
+
+
+def test_a_serial_line_carries_json_lines(line: tuple[int, Path], make_event: MakeEvent) -> None:
+    far_end, device = line
+    sink = open_sink(f"serial:{device}?baud=9600", node="n")
+    sink.event(make_event(1))
+    sink.event(make_event(2))
+    sink.close()
+    records = [text for text in os.read(far_end, 65536).split(b"\n") if text]
+    assert [parse_event(text) for text in records] == [make_event(1), make_event(2)]
+
+
+def test_link_frames_get_through_a_line_that_corrupts_and_loses_bytes(
+    line: tuple[int, Path], make_event: MakeEvent
+) -> None:
+    far_end, device = line
+    sink = open_sink(f"serial:{device}?format=link&baud=115200", node="n")
+    received = bytearray(b"U-Boot 2021.04\r\n")  # what a receiver may have in its buffer already
+    for seq in range(1, 9):
+        sink.event(make_event(seq))
+        data = bytearray(os.read(far_end, 65536))
+        if seq == 3:
+            data[40] ^= 0x10
+        if seq == 5:
+            del data[60:75]
+        if seq == 7:
+            data[50:50] = b"\x00noise"
+        received += data
+    sink.close()
+    decoder = Decoder()
+    frames = [frame for i in range(0, len(received), 7) for frame in decoder.feed(received[i : i + 7])]
+    assert [parse_event(frame.payload).seq for frame in frames] == [1, 2, 4, 6, 8]
+    assert [frame.seq for frame in frames] == [1, 2, 4, 6, 8] and {f.type for f in frames} == {
+        FrameType.EVENT
+    }
+    assert (
+        sum(decoder.rejected.values()) == 1 + 1 + 1 + 2
+    )  # the banner; bytes changed, lost; a frame cut in two
+
+
+def test_a_serial_line_works_again_after_its_plug_was_out(
+    line: tuple[int, Path], make_event: MakeEvent
+) -> None:
+    far_end, device = line
+    sink = open_sink(f"serial:{device}", node="n")
+    sink.event(make_event(1))
+    os.close(far_end)
+    with pytest.raises(SinkError, match="cannot be written"):
+        sink.event(make_event(2))
+    device.unlink()
+    with pytest.raises(SinkError, match="there is no such serial port"):
+        sink.event(make_event(2))
+    far_end, theirs = pty.openpty()
+    tty.setraw(theirs)
+    device.symlink_to(os.ttyname(theirs))
+    sink.event(make_event(2))
+    assert parse_event(os.read(far_end, 65536).strip()) == make_event(2)
+    sink.close()
+    os.close(far_end)
+    os.close(theirs)
+
+
+def test_a_receiver_that_does_not_read_is_an_error_and_no_endless_wait(
+    line: tuple[int, Path], make_event: MakeEvent
+) -> None:
+    sink = SerialSink(str(line[1]), write_timeout_s=0.3)
+    with pytest.raises(SinkError, match="timeout"):
+        for seq in range(1, 1000):
+            sink.event(make_event(seq))
+    sink.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("kafka://host", r"unknown kind of sink 'kafka'; try stdout, jsonl:PATH"),
+        ("jsonl:", "unknown kind of sink"),
+        ("serial:/dev/ttyNOPE9", r"serial:/dev/ttyNOPE9: there is no such serial port; serial ports here"),
+        ("serial:/dev/ttyS0?baud=fast", "'fast' is no baud rate"),
+        ("serial:/dev/ttyS0?format=xml", "unknown format 'xml'; json or link"),
+        ("mqtt://", "is no MQTT address"),
+        ("mqtt://host:port", "is no MQTT address"),
+        ("mqtt://host?qos=2", "is no MQTT address"),
+        ("mqtt://u:secret@host/a/b", "mqtt://host/a/b: the node name 'a/b' does not fit"),
+        ("mqtt://host/%23", "does not fit"),
+    ],
+)
+def test_a_url_that_is_wrong_says_what_is_right(url: str, message: str) -> None:
+    with pytest.raises(SinkError, match=message) as caught:
+        open_sink(url, node="n")
+    assert "secret" not in str(caught.value)
+
+
+def test_sinks_are_opened_all_or_none(line: tuple[int, Path]) -> None:
+    with pytest.raises(SinkError, match="nope"):
+        open_sinks([f"serial:{line[1]}", "nope:x"], node="n")
+    sinks = open_sinks([f"serial:{line[1]}", "stdout"], node="n")  # the port was given back
+    assert [sink.name for sink in sinks] == [f"serial:{line[1]}", "stdout"]
+    for sink in sinks:
+        sink.close()
