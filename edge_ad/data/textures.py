@@ -5,7 +5,10 @@ They train the built-in teacher and serve as images of other things in Efficient
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import numpy as np
+import numpy.typing as npt
 
 from edge_ad.data import texture_processes as processes
 from edge_ad.data.texture_processes import Grey, Process
@@ -31,6 +34,20 @@ N_CLASSES = len(_CLASSES)
 MIN_SIZE_PX = 32
 
 
+@dataclass(frozen=True)
+class _Look:
+    """How pictures are taken: everything that is the same for all images of one product."""
+
+    blur_px: float
+    gamma: float
+    inverted: bool
+    low: float
+    contrast: float
+    dark: npt.NDArray[np.float64]
+    bright: npt.NDArray[np.float64]
+    noise: float
+
+
 def texture(class_index: int, seed: int, size: int) -> UInt8Image:
     """One generated image (size, size, 3), RGB.
 
@@ -38,13 +55,28 @@ def texture(class_index: int, seed: int, size: int) -> UInt8Image:
     own gamma, contrast, inversion, colours and noise. The same arguments give the same image. Raises
     UsageError for a class or size that does not exist.
     """
-    if not 0 <= class_index < N_CLASSES:
-        raise UsageError(f"there is no texture class {class_index}", hint=f"use 0 to {N_CLASSES - 1}")
-    if size < MIN_SIZE_PX:
-        raise UsageError(f"a texture of {size} px is too small", hint=f"use {MIN_SIZE_PX} px or more")
-    style = np.random.default_rng([0xED6E, class_index])
+    _check(class_index, size)
     rng = np.random.default_rng([class_index, seed])
-    return _photograph(_CLASSES[class_index](style, rng, size), rng)
+    image = _CLASSES[class_index](_style(class_index), rng, size)
+    return _photograph(image, _draw_look(rng), rng)
+
+
+def product(class_index: int, seed: int, count: int, size: int) -> UInt8Image:
+    """`count` images (count, size, size, 3) of one imaginary product, RGB.
+
+    They share class, colours, contrast and noise, and differ as normal images of one product do: in their
+    random detail and a little in exposure. seed: the product within the class. Raises as `texture` does.
+    """
+    _check(class_index, size)
+    look = _draw_look(np.random.default_rng([class_index, seed]))
+    images = []
+    for i in range(count):
+        rng = np.random.default_rng([class_index, seed, i])
+        taken = replace(
+            look, low=look.low + 0.02 * rng.normal(), contrast=look.contrast * rng.uniform(0.95, 1.05)
+        )
+        images.append(_photograph(_CLASSES[class_index](_style(class_index), rng, size), taken, rng))
+    return np.stack(images)
 
 
 def process_name(class_index: int) -> str:
@@ -52,20 +84,40 @@ def process_name(class_index: int) -> str:
     return _CLASSES[class_index].__name__
 
 
-def _photograph(image: Grey, rng: np.random.Generator) -> UInt8Image:
-    """Scale to 0..1 and vary as pictures vary: focus, gamma, contrast, exposure, inversion, colour, noise."""
+def _check(class_index: int, size: int) -> None:
+    if not 0 <= class_index < N_CLASSES:
+        raise UsageError(f"there is no texture class {class_index}", hint=f"use 0 to {N_CLASSES - 1}")
+    if size < MIN_SIZE_PX:
+        raise UsageError(f"a texture of {size} px is too small", hint=f"use {MIN_SIZE_PX} px or more")
+
+
+def _style(class_index: int) -> np.random.Generator:
+    return np.random.default_rng([0xED6E, class_index])
+
+
+def _draw_look(rng: np.random.Generator) -> _Look:
+    contrast = rng.uniform(0.25, 1.0)
+    two_colours = rng.random() < 0.3
+    return _Look(
+        blur_px=float(rng.uniform(0.4, 1.2)) if rng.random() < 0.3 else 0.0,
+        gamma=float(np.exp(rng.uniform(-0.7, 0.7))),
+        inverted=bool(rng.random() < 0.4),
+        low=rng.uniform(0, 1 - contrast),
+        contrast=contrast,
+        dark=rng.uniform(0, 0.5, 3) if two_colours else np.zeros(3),
+        bright=rng.uniform(0.5, 1, 3) if two_colours else np.ones(3),
+        noise=rng.uniform(0, 0.04),
+    )
+
+
+def _photograph(image: Grey, look: _Look, rng: np.random.Generator) -> UInt8Image:
+    """Scale to 0..1, then focus, gamma, inversion, contrast and exposure, colours, noise."""
     low, high = np.quantile(image, [0.002, 0.998])
     grey = np.clip((image - low) / max(float(high - low), 1e-6), 0, 1).astype(np.float32)
-    if rng.random() < 0.3:
-        grey = import_cv2().GaussianBlur(grey, (0, 0), float(rng.uniform(0.4, 1.2)))
-    grey = grey ** np.float32(np.exp(rng.uniform(-0.7, 0.7)))
-    if rng.random() < 0.4:
-        grey = 1 - grey
-    contrast = rng.uniform(0.25, 1.0)
-    grey = rng.uniform(0, 1 - contrast) + contrast * grey
-    rgb = np.repeat(grey[..., None], 3, axis=2)
-    if rng.random() < 0.3:  # between two colours
-        dark, bright = rng.uniform(0, 0.5, 3), rng.uniform(0.5, 1, 3)
-        rgb = dark + (bright - dark) * rgb
-    noise = rng.uniform(0, 0.04) * rng.standard_normal(rgb.shape[:2])
+    if look.blur_px:
+        grey = import_cv2().GaussianBlur(grey, (0, 0), look.blur_px)
+    grey = grey ** np.float32(look.gamma)
+    grey = look.low + look.contrast * (1 - grey if look.inverted else grey)
+    rgb = look.dark + (look.bright - look.dark) * grey[..., None]
+    noise = look.noise * rng.standard_normal(rgb.shape[:2])
     return np.clip(np.round(255 * (rgb + noise[..., None])), 0, 255).astype(np.uint8)

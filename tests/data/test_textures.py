@@ -3,7 +3,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from edge_ad.data.textures import N_CLASSES, process_name, texture
+from edge_ad.data.textures import N_CLASSES, process_name, product, texture
 from edge_ad.errors import UsageError
 
 
@@ -47,3 +47,16 @@ def test_processes_are_many():
 def test_what_does_not_exist_is_a_usage_error(index, size):
     with pytest.raises(UsageError, match="texture"):
         texture(index, 0, size)
+
+
+def test_images_of_one_product_look_alike_and_products_differ():
+    """Brightness and contrast vary less within a product than between products of the same class."""
+    within, between = [], []
+    for c in (10, 45, 70, 110):
+        figures = np.array([[(i.mean(), i.std()) for i in product(c, s, 5, 64)] for s in range(6)])
+        within.append(figures.std(1).mean())
+        between.append(figures.mean(1).std(0).mean())
+    assert np.mean(within) < 0.5 * np.mean(between)
+    images = product(70, 1, 3, 64)
+    assert images.shape == (3, 64, 64, 3) and len({i.tobytes() for i in images}) == 3
+    assert np.array_equal(images, product(70, 1, 3, 64))

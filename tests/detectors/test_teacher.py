@@ -1,4 +1,5 @@
 import hashlib
+import json
 import os
 import pickle
 
@@ -8,8 +9,10 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from edge_ad.detectors.efficientad.config import PRESETS
 from edge_ad.detectors.efficientad.network import PDN
 from edge_ad.detectors.efficientad.teacher import (
+    load_halves,
     load_teacher,
     procedural_file,
     random_dct_pdn,
@@ -214,15 +217,24 @@ def test_random_dct_begins_with_orthonormal_cosines_of_both_signs():
     assert np.ptp(filters[0]) == 0  # the mean comes first
 
 
-@pytest.mark.parametrize("widths,channels", [((128, 256, 256), 384), ((32, 64, 64), 64), ((16, 32, 32), 32)])
-def test_the_shipped_teacher_is_half_trained_and_half_random(widths, channels):
+@pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS)
+def test_every_preset_has_a_shipped_teacher_made_of_two_halves(preset):
+    widths, channels = preset.widths, preset.channels
     pdn, info = load_teacher("procedural", widths, channels)
-    half = tuple(w // 2 for w in widths)
-    trained, _ = load_teacher(procedural_file(widths, channels), half, channels // 2)
+    path = procedural_file(widths, channels)
     x = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    parts = torch.cat([trained(x), random_dct_pdn(half, channels // 2)(x)], 1)
+    parts = torch.cat([half(x) for half in load_halves(path, widths, channels)], 1)
     torch.testing.assert_close(pdn(x), parts, rtol=1e-4, atol=1e-4)
     assert info.sha256 == state_sha256(pdn) and "generated images only" in info.provenance
+
+
+@pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS)
+def test_the_card_beside_a_shipped_teacher_is_about_that_file_and_shows_that_it_learned(preset):
+    path = procedural_file(preset.widths, preset.channels)
+    card = json.loads(path.with_suffix(".json").read_bytes())
+    assert card["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    first, last = card["log"][0], card["log"][-1]
+    assert last["loss"] < 0.8 * first["loss"] and last["auroc"] > first["auroc"]
 
 
 def test_sizes_without_a_shipped_teacher_say_what_to_use_instead():

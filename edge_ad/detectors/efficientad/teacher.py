@@ -90,8 +90,8 @@ def random_dct_pdn(widths: tuple[int, int, int], channels: int, seed: int = RAND
 
 
 def procedural_file(widths: tuple[int, int, int], channels: int) -> Path:
-    """Where the package keeps the trained half for a teacher of these sizes (it may not exist)."""
-    name = "teacher-" + "-".join(str(n // 2) for n in (*widths, channels)) + ".safetensors"
+    """Where the package keeps its trained teacher of these sizes, as two halves (it may not exist)."""
+    name = "teacher-" + "-".join(map(str, (*widths, channels))) + ".safetensors"
     return Path(__file__).parent / name
 
 
@@ -109,34 +109,31 @@ def _built_in(name: str, widths: tuple[int, int, int], channels: int) -> tuple[P
     if name == "random-dct":
         pdn = random_dct_pdn(widths, channels)
         provenance = f"untrained: cosine filters and random orthogonal weights, seed {RANDOM_SEED}"
-    else:
-        path = procedural_file(widths, channels)
-        if any(n % 2 for n in (*widths, channels)) or not path.is_file():
-            sizes = "-".join(map(str, widths))
-            raise ModelError(
-                f"there is no built-in trained teacher of widths {sizes} with {channels} channels",
-                hint="use --teacher random-dct or a weights file of your own",
-            )
-        half = (widths[0] // 2, widths[1] // 2, widths[2] // 2), channels // 2
-        trained, _ = _from_file(path, *half)
-        pdn = side_by_side([trained, random_dct_pdn(*half)])
-        provenance = (
-            f"half trained on generated images only ({path.name}, its card lies beside it), "
-            f"half untrained (random-dct, seed {RANDOM_SEED})"
+        return pdn, TeacherInfo(name, name, state_sha256(pdn), "built-in", provenance)
+    path = procedural_file(widths, channels)
+    if not path.is_file():
+        sizes = "-".join(map(str, widths))
+        raise ModelError(
+            f"there is no built-in trained teacher of widths {sizes} with {channels} channels",
+            hint="use --teacher random-dct or a weights file of your own",
         )
+    pdn = side_by_side(load_halves(path, widths, channels))
+    provenance = f"trained on generated images only; {path.name} in the package, its card lies beside it"
     return pdn, TeacherInfo(name, name, state_sha256(pdn), "built-in", provenance)
+
+
+def load_halves(path: Path, widths: tuple[int, int, int], channels: int) -> list[PDN]:
+    """The two halves that `make_teacher` wrote to `path`, for a teacher of these sizes. Raises ModelError."""
+    tensors = _tensors(_parse(_read(path), path))
+    half = (widths[0] // 2, widths[1] // 2, widths[2] // 2), channels // 2
+    return [_fill(PDN(*half), tensors, f"{i}.", "named", path) for i in range(2)]
 
 
 def _from_file(path: Path, widths: tuple[int, int, int], channels: int) -> tuple[PDN, TeacherInfo]:
     raw = _read(path)
     tensors = _tensors(_parse(raw, path))
     prefix, layout = _find_layout(tensors, path)
-    pdn = PDN(widths, channels)
-    with torch.no_grad():
-        for ours, theirs in zip(CONVS, LAYOUTS[layout], strict=True):
-            for part in ("weight", "bias"):
-                key = f"{prefix}{theirs}.{part}"
-                _copy(tensors[key], getattr(getattr(pdn, ours), part), key, path)
+    pdn = _fill(PDN(widths, channels), tensors, prefix, layout, path)
     digest = hashlib.sha256(raw).hexdigest()
     provenance = f"loaded from {path.name}; what it was trained on is known only to who made it"
     return pdn, TeacherInfo(path.name, str(path), digest, layout, provenance)
@@ -217,6 +214,17 @@ def _find_layout(tensors: dict[str, Tensor], path: Path) -> tuple[str, str]:
         raise ModelError(f"holds {len(found)} networks and none is named teacher", where=path)
     keys = ", ".join(list(tensors)[:4]) or "no tensor"
     raise ModelError(f"is no PDN in a known layout (holds {keys})", where=path, hint=_KNOWN_LAYOUTS)
+
+
+@torch.no_grad()
+def _fill(pdn: PDN, tensors: dict[str, Tensor], prefix: str, layout: str, path: Path) -> PDN:
+    for ours, theirs in zip(CONVS, LAYOUTS[layout], strict=True):
+        for part in ("weight", "bias"):
+            key = f"{prefix}{theirs}.{part}"
+            if key not in tensors:
+                raise ModelError(f"lacks '{key}'", where=path, hint=_GET_WEIGHTS)
+            _copy(tensors[key], getattr(getattr(pdn, ours), part), key, path)
+    return pdn
 
 
 def _copy(value: Tensor, target: Tensor, key: str, path: Path) -> None:
