@@ -15,7 +15,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerialize
 from pydantic.functional_validators import AfterValidator
 
 from edge_ad.bundle.manifest import Finite, Sha256
-from edge_ad.errors import DataError
+from edge_ad.errors import DataError, UsageError
 
 EVENT_SCHEMA: Final = "edge-ad/event/1"
 STATE_SCHEMA: Final = "edge-ad/state/1"
@@ -150,10 +150,13 @@ def sample_name(text: str) -> str:
 class EventWriter:
     """Numbers the records of one stream: `seq` rises by one from record to record of a boot_id.
 
-    A boot_id that is given must not be used twice for one stream: event ids are made from it.
+    A boot_id that is given must not be used twice for one stream: event ids are made from it. Raises
+    UsageError for a stream name that does not fit into a topic.
     """
 
     def __init__(self, stream: str, *, threshold: float, bundle: str, boot_id: str | None = None):
+        if not re.fullmatch(TOPIC_ID, stream):
+            raise UsageError(f"'{stream}' is no stream name", hint="use letters, digits, '.', '_' and '-'")
         self.stream = stream
         self.threshold = threshold
         self.bundle = bundle

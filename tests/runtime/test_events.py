@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from edge_ad.errors import DataError
+from edge_ad.errors import DataError, UsageError
 from edge_ad.runtime.events import Event, EventWriter, Where, parse_event, sample_name, topic_id
 
 BUNDLE = "ab" * 32
@@ -146,3 +146,9 @@ def test_any_text_gives_a_usable_stream_name(text: str) -> None:
 def test_stream_names_stay_readable() -> None:
     assert topic_id("camera:/dev/video0") == "camera-dev-video0"
     assert topic_id("Linie 3") == "linie-3"
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "#", "+", "x" * 65, "a b", "a\n"])
+def test_a_stream_name_that_does_not_fit_into_a_topic_is_refused_at_once(name: str) -> None:
+    with pytest.raises(UsageError, match="is no stream name"):
+        EventWriter(name, threshold=0, bundle=BUNDLE)
