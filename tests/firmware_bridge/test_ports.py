@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import pty
 import socket
+import threading
 import tty
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import serial
+from serial.rfc2217 import PortManager
 
 from edge_ad.firmware_bridge.ports import PortError, open_port
 
@@ -66,6 +69,26 @@ def test_a_tcp_address_is_a_port_too() -> None:
             peer.close()
     with pytest.raises(PortError, match="check host and port"):
         open_port(url)
+
+
+@pytest.mark.filterwarnings("ignore:set:DeprecationWarning")  # pyserial's own
+def test_a_port_on_another_machine_is_a_port_too() -> None:
+    """RFC 2217: the serial port of a rig, over Telnet."""
+    remote = serial.serial_for_url("loop://", timeout=30)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=_serve_rfc2217, args=(server, remote), daemon=True).start()
+        with open_port(f"rfc2217://127.0.0.1:{server.getsockname()[1]}", 57600) as port:
+            port.write(b"hello\xff\x00")
+            assert remote.read(7) == b"hello\xff\x00"
+            assert remote.baudrate == 57600 and not remote.dtr and not remote.rts
+
+
+def _serve_rfc2217(server: socket.socket, remote: serial.Serial) -> None:
+    connection, _ = server.accept()
+    with connection:
+        manager = PortManager(remote, SimpleNamespace(write=connection.sendall))
+        while data := connection.recv(1024):
+            remote.write(b"".join(manager.filter(data)))
 
 
 def test_a_missing_port_names_those_that_exist() -> None:
