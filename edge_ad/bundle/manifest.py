@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal, NoReturn
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from edge_ad.bundle.names import check_names, shown
 from edge_ad.errors import SchemaError
 
-SCHEMA = "edge-ad/bundle/1"
+SCHEMA: Final = "edge-ad/bundle/1"
 MANIFEST_NAME = "manifest.json"
 
+# Free text that a terminal may be shown: no control characters.
+Text = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-\x9f]*$", max_length=10_000)]
+Label = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-\x9f]+$", max_length=200)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Rate = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -30,7 +34,7 @@ class Spec(BaseModel):
 class PreprocessSpec(Spec):
     """The preprocessing function by name and version, with its parameters (`edge_ad.runtime.preprocess`)."""
 
-    name: str
+    name: Label
     version: int
     params: dict[str, Any] = {}
 
@@ -39,7 +43,7 @@ class InputSpec(Spec):
     """What the network takes. `shape` is static and holds the batch dimension, e.g. (1, 3, 256, 256)."""
 
     modality: Literal["image"]
-    name: str = "input"
+    name: Label = "input"
     shape: tuple[Annotated[int, Field(gt=0)], ...]
     dtype: Literal["uint8", "float32"]
     preprocess: PreprocessSpec
@@ -48,7 +52,7 @@ class InputSpec(Spec):
 class HeadSpec(Spec):
     """The score head by name, with its parameters (`edge_ad.runtime.heads`)."""
 
-    name: str
+    name: Label
     params: dict[str, Any]
 
 
@@ -126,33 +130,33 @@ class Golden(Spec):
     count: Annotated[int, Field(gt=0)]
     atol: Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
     rtol: Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
-    basis: str
+    basis: Text
 
 
 class Payload(Spec):
     """One compiled form of the detector."""
 
-    target: str
-    engine: str
+    target: Label
+    engine: Label
     precision: Literal["fp32", "int8"]
     model: str
     files: list[str]
-    outputs: list[str]
+    outputs: list[Label]
     options: dict[str, Any] = {}
     head: HeadSpec
     thresholds: Thresholds
     drift: Drift
     budget: Budget
     golden: Golden
-    built_on: dict[str, str] = {}
-    decisions: list[str] = []
+    built_on: dict[Label, Text] = {}
+    decisions: list[Text] = []
 
 
 class DetectorInfo(Spec):
     """Which detector this is, as it was fitted."""
 
-    name: str
-    preset: str
+    name: Label
+    preset: Label
     version: int
     config: dict[str, Any] = {}
     teacher: dict[str, Any] | None = None
@@ -165,13 +169,13 @@ class Manifest(Spec):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     schema_: Literal["edge-ad/bundle/1"] = Field(default=SCHEMA, alias="schema")
-    name: str
+    name: Label
     detector: DetectorInfo
     input: InputSpec
     payloads: Annotated[list[Payload], Field(min_length=1)]
     files: dict[str, FileEntry]
     report: str | None = None
-    tools: dict[str, str] = {}
+    tools: dict[Label, Text] = {}
 
     def payload(self, target: str | None = None) -> Payload:
         """The payload for `target`, or the only one when `target` is None. Raises SchemaError."""
@@ -186,9 +190,15 @@ class Manifest(Spec):
 
 
 def canonical(manifest: Manifest) -> bytes:
-    """The manifest's canonical bytes: sorted keys, no blanks, UTF-8, ASCII-escaped."""
-    data = manifest.model_dump(mode="json", by_alias=True)
-    return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+    """The manifest's canonical bytes: sorted keys, no blanks, ASCII with \\u escapes. An archive holds just these.
+
+    Raises SchemaError for free parameters that JSON cannot hold (a NaN, an object, a hundred nested lists).
+    """
+    try:
+        data = manifest.model_dump(mode="json", by_alias=True)
+        return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+    except (ValueError, TypeError, RecursionError) as error:
+        raise SchemaError(f"manifest cannot be written as JSON ({shown(error)})") from error
 
 
 def digest(manifest: Manifest) -> str:
@@ -197,15 +207,18 @@ def digest(manifest: Manifest) -> str:
 
 
 def parse(raw: bytes, *, where: str | None = None) -> Manifest:
-    """Read and check `manifest.json`. Raises SchemaError, naming the key that is wrong."""
+    """Read and check `manifest.json`.
+
+    Raises SchemaError naming the key that is wrong, TraversalError for a file name that no bundle may hold.
+    """
     try:
-        data = json.loads(raw)
+        data = json.loads(raw, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        raise SchemaError(f"manifest.json is no JSON ({error})", where=where) from error
+        raise SchemaError(f"manifest.json is no JSON ({shown(error)})", where=where) from error
     schema = data.get("schema") if isinstance(data, dict) else None
     if schema != SCHEMA:
         raise SchemaError(
-            f"unknown bundle schema {str(schema)[:60]!r}",
+            f"unknown bundle schema {shown(schema)}",
             where=where,
             hint=f"this version reads {SCHEMA}; compile the bundle again or use the version that made it",
         )
@@ -214,9 +227,14 @@ def parse(raw: bytes, *, where: str | None = None) -> Manifest:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise SchemaError(f"manifest key '{key}': {first['msg']}", where=where) from error
+        raise SchemaError(f"manifest key {shown(key)}: {shown(first['msg'])}", where=where) from error
+    check_names([MANIFEST_NAME, *manifest.files], where=where)
     _check_references(manifest, where)
     return manifest
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number")
 
 
 def _check_references(manifest: Manifest, where: str | None) -> None:
@@ -226,6 +244,10 @@ def _check_references(manifest: Manifest, where: str | None) -> None:
     for payload in manifest.payloads:
         for name in [payload.model, payload.golden.file, *payload.files]:
             if name not in manifest.files:
-                raise SchemaError(f"payload '{payload.target}' names '{name}', which the bundle lacks", where=where)
+                raise SchemaError(
+                    f"payload {payload.target!r} names {shown(name)}, which the bundle lacks", where=where
+                )
+        if payload.model not in payload.files:
+            raise SchemaError(f"payload {payload.target!r} does not list its model", where=where)
     if manifest.report is not None and manifest.report not in manifest.files:
-        raise SchemaError(f"the report '{manifest.report}' is missing", where=where)
+        raise SchemaError(f"the report {shown(manifest.report)} is missing", where=where)
