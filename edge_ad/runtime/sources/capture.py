@@ -11,6 +11,7 @@ from edge_ad.errors import SourceError
 from edge_ad.runtime.images import import_cv2
 
 DEVICES = Path("/dev")
+_SILENT = 0  # OpenCV's log level
 
 
 def without_login(url: str) -> str:
@@ -70,9 +71,9 @@ def _capture(*arguments: Any) -> Any:
     """`cv2.VideoCapture(...)` with OpenCV's and FFmpeg's own messages off while it opens."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     cv2 = import_cv2()
-    logging = cv2.utils.logging
+    logging = getattr(cv2.utils, "logging", cv2)  # OpenCV 5 and 4
     level = logging.getLogLevel()
-    logging.setLogLevel(logging.LOG_LEVEL_SILENT)
+    logging.setLogLevel(_SILENT)
     try:
         return cv2.VideoCapture(*arguments)
     finally:
