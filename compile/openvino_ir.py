@@ -33,13 +33,16 @@ def import_onnx(captured: Captured) -> Any:
 def quantize(model: Any, calibration: Iterable[Tensor], count: int) -> Any:
     """INT8 by nncf's post-training quantization; `model` itself is left as it was.
 
-    Weights are symmetric per output channel, activations per tensor with ranges from minimum and maximum of
-    each of `count` batches (streamed: one batch is in memory at a time). Overflow fix: weights keep to 7 bits, so
-    that CPUs without VNNI, whose 16-bit accumulators would saturate, compute the same.
+    Weights are symmetric per output channel; activations per tensor, from the smallest to the largest value of
+    all `count` batches (streamed: one batch is in memory at a time), since the score is a maximum and clipping
+    would show in it. Overflow fix: weights keep to 7 bits, so that CPUs without VNNI, whose 16-bit accumulators
+    would saturate, compute the same. Bias correction is off: it fits few images, and here it moved scores twice
+    as far as it mended (spread of the shift 0.26 against 0.13 standard deviations, `tiny` on generated parts).
     """
     os.environ.setdefault("NNCF_CI", "1")  # nncf's switch for sending no usage statistics
     import nncf
     from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, OverflowFix
+    from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
     logging.getLogger("nncf").setLevel(logging.WARNING)
     present = {op.get_type_name() for op in model.get_ops()}
@@ -49,7 +52,11 @@ def quantize(model: Any, calibration: Iterable[Tensor], count: int) -> Any:
         subset_size=count,
         preset=nncf.QuantizationPreset.MIXED,
         ignored_scope=nncf.IgnoredScope(types=[t for t in EXACT_TYPES if t in present]),
-        advanced_parameters=AdvancedQuantizationParameters(overflow_fix=OverflowFix.ENABLE),
+        advanced_parameters=AdvancedQuantizationParameters(
+            overflow_fix=OverflowFix.ENABLE,
+            disable_bias_correction=True,
+            activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
+        ),
     )
     _exact_input_range(quantized)
     return quantized

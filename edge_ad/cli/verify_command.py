@@ -28,13 +28,12 @@ def command(bundle: str, target: str | None, threads: int | None, as_json: bool)
         info = engine.describe()
         engine.close()
     if as_json:
-        print_json({"passed": result.passed, "count": result.count, "worst_output": result.worst_output,
-                    "worst_error": result.worst_error, "allowed": result.allowed, "engine": {**vars(info)}})  # fmt: skip
+        print_json({**vars(result), "engine": {**vars(info)}})
     result.require()
     if not as_json:
         out.print(
-            f"{payload.target}: {result.count} golden vectors agree "
-            f"(worst difference {result.worst_error:.2g} in {result.worst_output}, allowed {result.allowed:.2g}) on {info.engine} {info.version}, {info.isa}, "
-            f"{info.precision}",
+            f"{payload.target}: {result.count} golden vectors agree (worst difference {result.worst_error:.2g} in "
+            f"'{result.worst_output}', allowed {result.allowed:.2g})",
             soft_wrap=True,
         )
+        out.print(f"on {info.engine} {info.version}, {info.isa}, {info.precision}", soft_wrap=True)

@@ -14,6 +14,7 @@ class EfficientAdConfig(BaseModel):
 
     size: side of the square input, px. widths, channels: of the PDN. steps: optimiser steps with one image
     each. precision: arithmetic of the fit ("auto" takes bfloat16 where the CPU multiplies it in hardware).
+    quantization_aware: fit on the weight grid of INT8 (see `grid`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -34,6 +35,7 @@ class EfficientAdConfig(BaseModel):
     transform: Literal["whiten", "standardise"] = "whiten"
     whitening_strength: Annotated[float, Field(ge=0, le=1)] = 1.0
     precision: Precision = "auto"
+    quantization_aware: bool = True
     holdout: Annotated[float, Field(gt=0, lt=0.8)] | None = None
     seed: int = 42
 

@@ -16,6 +16,7 @@ from edge_ad.data.textures import N_CLASSES, texture
 from edge_ad.detectors.base import Outputs
 from edge_ad.detectors.efficientad.config import EfficientAdConfig
 from edge_ad.detectors.efficientad.detector import MODEL_FILE, WEIGHTS_FILE, EfficientAd
+from edge_ad.detectors.efficientad.grid import round_features, round_last, settle
 from edge_ad.detectors.efficientad.network import PDN
 from edge_ad.detectors.efficientad.simplify import normalise
 from edge_ad.detectors.efficientad.statistics import (
@@ -58,13 +59,18 @@ def fit(
         shutil.rmtree(unfinished, ignore_errors=True)
     images = _read(train_good(data), splits.fit, config.size)
     teacher, info = load_teacher(config.teacher, config.widths, config.channels, sha256=config.teacher_sha256)
+    if config.quantization_aware:
+        round_features(teacher)
     statistics = feature_statistics(_outputs(teacher, images))
     transform = standardised = standardise(*statistics)
     if config.transform == "whiten":
         transform = whiten(*statistics, strength=config.whitening_strength)
+    folded = _folded(teacher, transform)
+    if config.quantization_aware:
+        round_last(teacher, transform, folded)
     trainer = Trainer(
         config=config,
-        teacher=_folded(teacher, transform),
+        teacher=folded,
         target_ae=fold_into(teacher.conv4, standardised).requires_grad_(False),
         images=images,
         penalty=_penalty(config),
@@ -79,6 +85,8 @@ def fit(
         )
     unfinished.mkdir(parents=True, exist_ok=True)
     state = trainer.run(budget_s, checkpoint, progress)
+    if config.quantization_aware:
+        settle(trainer.student)
     detector = EfficientAd(
         config, splits, teacher.eval(), transform, trainer.student.eval(),
         None if trainer.autoencoder is None else trainer.autoencoder.eval(), asdict(info),

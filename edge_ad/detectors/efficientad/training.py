@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from edge_ad.bundle.atomic import write_atomic
 from edge_ad.detectors.efficientad.config import EfficientAdConfig
+from edge_ad.detectors.efficientad.grid import keep_on_grid
 from edge_ad.detectors.efficientad.network import PDN, Autoencoder
 from edge_ad.detectors.efficientad.simplify import normalise
 from edge_ad.errors import ModelError
@@ -62,6 +63,8 @@ class Trainer:
         # A student that starts at zero starts as the Mahalanobis distance of a whitened teacher.
         torch.nn.init.zeros_(self.student.conv4.weight)
         torch.nn.init.zeros_(self.student.conv4.bias)  # type: ignore[arg-type]
+        if config.quantization_aware:
+            keep_on_grid(self.student, self.teacher.conv4)
         self.autoencoder = Autoencoder(config.size, config.channels) if config.autoencoder else None
         parameters = list(self.student.parameters())
         parameters += list(self.autoencoder.parameters()) if self.autoencoder is not None else []

@@ -1,0 +1,115 @@
+"""`edge-ad run`."""
+
+from __future__ import annotations
+
+import logging
+import re
+import signal
+import socket
+import threading
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from edge_ad.cli.options import errors, print_json
+
+
+@click.command("run")
+@click.argument("bundle")
+@click.option("--source", "source_url", required=True,
+              help="camera:0, rtsp://…, http://…, a video file, a folder of images, or npy:FILE.")  # fmt: skip
+@click.option("--sink", "sink_urls", multiple=True, default=("stdout",), show_default=True,
+              help="stdout, jsonl:FILE, mqtt://[user:pass@]host[:port][/node], mqtts://…, "
+              "serial:/dev/ttyUSB0[?baud=115200&format=json|link]; may be given several times.")  # fmt: skip
+@click.option("--target", help="Which payload; may be left out when the bundle holds one.")
+@click.option("--stream", help="Name of the stream in events and topics (default: from the source).")
+@click.option("--node", help="Name of this device in MQTT topics (default: its host name).")
+@click.option("--k", type=click.IntRange(1), default=1, show_default=True, help="An event begins when K …")
+@click.option(
+    "--n", type=click.IntRange(1), default=1, show_default=True, help="… of the last N frames are anomalous."
+)
+@click.option("--release", type=click.IntRange(0),
+              help="Frames in a row below the release level that end an event; 0: each frame is a part of its own "
+              "(default: 0 for image folders, else 3).")  # fmt: skip
+@click.option("--hysteresis", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True,
+              help="Release level as a share of the threshold.")  # fmt: skip
+@click.option("--threshold", type=float, help="Use this threshold instead of the bundle's.")
+@click.option("--threads", type=click.IntRange(1), help="CPU threads of the engine.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+def command(
+    bundle: str, source_url: str, sink_urls: tuple[str, ...], target: str | None, stream: str | None,
+    node: str | None, k: int, n: int, release: int | None, hysteresis: float, threshold: float | None,
+    threads: int | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Watch a source and report anomalies.
+
+    BUNDLE is dir:/opt/line3 (what flash made live) or a .edgead file. Live sources keep the newest frame and count
+    the others; files drop nothing. SIGTERM and Ctrl-C end an open event, deliver what waits and stop.
+    """
+    from edge_ad.runtime.decision import Decision, DecisionConfig
+    from edge_ad.runtime.deployment import load
+    from edge_ad.runtime.engines import open_engine
+    from edge_ad.runtime.pipeline import run_stream
+    from edge_ad.runtime.scorer import Scorer
+    from edge_ad.runtime.sinks import open_sinks
+    from edge_ad.runtime.sources import open_source
+
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    stop = threading.Event()
+    with load(bundle) as live:
+        payload = live.manifest.payload(target or live.target)
+        limit = payload.thresholds.compiled.value if threshold is None else threshold
+        if threshold is not None:
+            errors.print(
+                f"threshold {threshold:g} instead of the bundle's {payload.thresholds.compiled.value:g}"
+            )
+        if release is None:
+            release = 0 if _separate_parts(source_url) and n == 1 else 3
+        decision = Decision(limit, DecisionConfig(k=k, n=n, release=release, hysteresis=hysteresis))
+        engine = open_engine(payload, live.folder, **({} if threads is None else {"threads": threads}))
+        source = open_source(source_url)
+        try:
+            sinks = open_sinks(sink_urls, node=node or _identifier(socket.gethostname()))
+        except BaseException:
+            source.close()
+            raise
+        info = engine.describe()
+        errors.print(
+            f"running {live.digest[:12]} on {info.engine} {info.version} ({info.provider}, {info.isa}, "
+            f"{info.precision}, {info.threads} threads), threshold {limit:.6g}",
+            soft_wrap=True, markup=False,
+        )  # fmt: skip
+        previous = {s: signal.signal(s, _stopper(stop)) for s in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            summary = run_stream(
+                source, Scorer(engine, live.manifest.input, payload.head), decision, sinks,
+                stream=stream or _identifier(Path(source_url.rpartition(":")[2] or "stream").stem or "stream"),
+                bundle=live.digest, stop=stop, map_pad=int(payload.head.params.get("pad", 0)),
+            )  # fmt: skip
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+            engine.close()
+    if as_json:
+        print_json(summary.as_dict())
+    else:
+        errors.print(str(summary), soft_wrap=True, markup=False)
+    summary.raise_for_error()
+
+
+def _separate_parts(url: str) -> bool:
+    """Whether the source shows one part a frame: a folder of images, or an array of them."""
+    return url.startswith(("images:", "npy:")) or Path(url).is_dir()
+
+
+def _identifier(text: str) -> str:
+    """`text` as a name that fits into an MQTT topic."""
+    return re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-") or "edge-ad"
+
+
+def _stopper(stop: threading.Event):  # type: ignore[no-untyped-def]
+    def handle(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    return handle
