@@ -17,7 +17,7 @@ from types import TracebackType
 
 from edge_ad.bundle.atomic import atomic_folder, write_atomic_chunks
 from edge_ad.bundle.layout import COPY_AGAIN, Entry, check_sizes, check_total, directory, read_layout
-from edge_ad.bundle.manifest import MANIFEST_NAME, Manifest, canonical, digest, parse
+from edge_ad.bundle.manifest import MANIFEST_NAME, Manifest, canonical, digest, is_canonical, parse
 from edge_ad.bundle.names import shown
 from edge_ad.errors import BundleError, DigestError, SchemaError, TruncatedBundleError
 
@@ -33,7 +33,7 @@ def write_bundle(path: Path, manifest: Manifest, members: Mapping[str, bytes]) -
     BundleError, with the cause, when the file cannot be written; an older bundle of that name then survives.
     """
     where = str(path)
-    raw = canonical(manifest)
+    raw = canonical(manifest, where=where)
     if canonical(parse(raw, where=where)) != raw:
         raise SchemaError("the manifest does not read back as it was written", where=where)
     _check_members(manifest, members, where)
@@ -95,15 +95,15 @@ class Bundle:
         self._handle = handle
         entries = read_layout(self._at, self._file_size(), self._where)
         self._members = {entry.name: entry for entry in entries}
-        raw = b"".join(self._chunks(entries[0]))
-        self.manifest = parse(raw, where=self._where)
-        if canonical(self.manifest) != raw:
+        self._raw = b"".join(self._chunks(entries[0]))
+        self.manifest = parse(self._raw, where=self._where)
+        if not is_canonical(self._raw):
             raise SchemaError(
                 f"{MANIFEST_NAME} is not in its canonical form",
                 where=self._where,
                 hint="it was edited or made by something else; compile the bundle again",
             )
-        self.digest = digest(self.manifest)
+        self.digest = hashlib.sha256(self._raw).hexdigest()
         self._check_listed()
 
     def __enter__(self) -> Bundle:
@@ -140,7 +140,7 @@ class Bundle:
         TruncatedBundleError, and BundleError when `folder` exists or cannot be written.
         """
         with atomic_folder(folder) as temporary:
-            (temporary / MANIFEST_NAME).write_bytes(canonical(self.manifest))
+            (temporary / MANIFEST_NAME).write_bytes(self._raw)
             for name in self.manifest.files:
                 path = temporary / name
                 path.parent.mkdir(parents=True, exist_ok=True)

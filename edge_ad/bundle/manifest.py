@@ -166,7 +166,10 @@ class DetectorInfo(Spec):
 class Manifest(Spec):
     """The whole of `manifest.json`. Its canonical form's sha256 is the bundle's digest."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    # "constants": a NaN among free parameters stays one and is refused, where the default makes it a null.
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", populate_by_name=True, ser_json_inf_nan="constants"
+    )
 
     schema_: Literal["edge-ad/bundle/1"] = Field(default=SCHEMA, alias="schema")
     name: Label
@@ -189,20 +192,30 @@ class Manifest(Spec):
         raise SchemaError(asked, where=self.name, hint=f"this bundle holds: {', '.join(names)}")
 
 
-def canonical(manifest: Manifest) -> bytes:
+def canonical(manifest: Manifest, *, where: str | None = None) -> bytes:
     """The manifest's canonical bytes: sorted keys, no blanks, ASCII with \\u escapes. An archive holds just these.
 
-    Raises SchemaError for free parameters that JSON cannot hold (a NaN, an object, a hundred nested lists).
+    Raises SchemaError for free parameters that JSON cannot hold (a NaN, an object, hundreds of nested lists).
     """
     try:
-        data = manifest.model_dump(mode="json", by_alias=True)
-        return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+        return _canonical_json(manifest.model_dump(mode="json", by_alias=True))
     except (ValueError, TypeError, RecursionError) as error:
-        raise SchemaError(f"manifest cannot be written as JSON ({shown(error)})") from error
+        raise SchemaError(f"manifest cannot be written as JSON ({shown(error)})", where=where) from error
+
+
+def is_canonical(raw: bytes) -> bool:
+    """Whether these are the one form of their JSON data: no blanks, sorted keys, none of them twice.
+
+    Asked of the bytes and not of a Manifest, so that keys that a later version adds do not undo older bundles.
+    """
+    try:
+        return _canonical_json(json.loads(raw)) == raw
+    except (ValueError, RecursionError):
+        return False
 
 
 def digest(manifest: Manifest) -> str:
-    """The bundle's digest: sha256 of the canonical manifest, which holds every file's digest."""
+    """The digest of a bundle of this manifest: sha256 of its canonical bytes, which hold every file's digest."""
     return hashlib.sha256(canonical(manifest)).hexdigest()
 
 
@@ -230,7 +243,12 @@ def parse(raw: bytes, *, where: str | None = None) -> Manifest:
         raise SchemaError(f"manifest key {shown(key)}: {shown(first['msg'])}", where=where) from error
     check_names([MANIFEST_NAME, *manifest.files], where=where)
     _check_references(manifest, where)
+    canonical(manifest, where=where)  # what passes here can also be printed and written again
     return manifest
+
+
+def _canonical_json(data: object) -> bytes:
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
 
 def _refuse_constant(name: str) -> NoReturn:

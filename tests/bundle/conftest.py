@@ -15,7 +15,14 @@ TARGET = "openvino-cpu"
 
 def manifest_data(members: Mapping[str, bytes]) -> dict[str, object]:
     """`manifest.json`, as plain data, of a bundle of these files."""
-    threshold = {"value": 0.5, "requested_rate": 0.1, "expected_rate": 0.05, "interval": [0.0, 0.2], "n": 19, "rank": 19}  # fmt: skip
+    threshold = {
+        "value": 0.5,
+        "requested_rate": 0.1,
+        "expected_rate": 0.05,
+        "interval": [0.0, 0.2],
+        "n": 19,
+        "rank": 19,
+    }
     payload = {
         "target": TARGET,
         "engine": "openvino",
@@ -36,7 +43,13 @@ def manifest_data(members: Mapping[str, bytes]) -> dict[str, object]:
             "false_alarms_recalibrated": 0.0,
         },
         "budget": {"flash_bytes": 300, "ram_bytes": 400, "macs": 10, "parameters": 5},
-        "golden": {"file": "golden/openvino-cpu.npz", "count": 2, "atol": 0, "rtol": 0.001, "basis": "measured"},
+        "golden": {
+            "file": "golden/openvino-cpu.npz",
+            "count": 2,
+            "atol": 0,
+            "rtol": 0.001,
+            "basis": "measured",
+        },
         "decisions": ["kept the score in float"],
     }
     return {
