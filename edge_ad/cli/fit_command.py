@@ -28,8 +28,8 @@ def command() -> None:
 @click.option("--steps", type=click.IntRange(1), help="Optimiser steps (default: the preset's).")
 @click.option("--teacher", help="Weights file of a PDN teacher, or a built-in name: procedural, random-dct.")
 @click.option("--teacher-sha256", help="Refuse a teacher file with another digest.")
-@click.option("--transform", type=click.Choice(["whiten", "standardise"]),
-              help="Statistics of the teacher's outputs that are folded in (paper: standardise).")  # fmt: skip
+@click.option("--transform", type=click.Choice(["emphasise", "whiten", "standardise"]),
+              help="What is made of the teacher's outputs (paper: standardise).")  # fmt: skip
 @click.option("--penalty", help="Images of other things to not react to: none, textures, or a folder.")
 @click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="Adam's learning rate.")
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), help="Arithmetic of the fit.")

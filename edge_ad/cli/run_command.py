@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import signal
 import socket
 import threading
@@ -50,6 +49,7 @@ def command(
     from edge_ad.runtime.decision import Decision, DecisionConfig
     from edge_ad.runtime.deployment import load
     from edge_ad.runtime.engines import open_engine
+    from edge_ad.runtime.events import topic_id
     from edge_ad.runtime.pipeline import run_stream
     from edge_ad.runtime.scorer import Scorer
     from edge_ad.runtime.sinks import open_sinks
@@ -70,7 +70,7 @@ def command(
         engine = open_engine(payload, live.folder, **({} if threads is None else {"threads": threads}))
         source = open_source(source_url)
         try:
-            sinks = open_sinks(sink_urls, node=node or _identifier(socket.gethostname()))
+            sinks = open_sinks(sink_urls, node=node or topic_id(socket.gethostname()))
         except BaseException:
             source.close()
             raise
@@ -84,7 +84,7 @@ def command(
         try:
             summary = run_stream(
                 source, Scorer(engine, live.manifest.input, payload.head), decision, sinks,
-                stream=stream or _identifier(Path(source_url.rpartition(":")[2] or "stream").stem or "stream"),
+                stream=stream or topic_id(source.name),
                 bundle=live.digest, stop=stop, map_pad=int(payload.head.params.get("pad", 0)),
             )  # fmt: skip
         finally:
@@ -101,11 +101,6 @@ def command(
 def _separate_parts(url: str) -> bool:
     """Whether the source shows one part a frame: a folder of images, or an array of them."""
     return url.startswith(("images:", "npy:")) or Path(url).is_dir()
-
-
-def _identifier(text: str) -> str:
-    """`text` as a name that fits into an MQTT topic."""
-    return re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-") or "edge-ad"
 
 
 def _stopper(stop: threading.Event):  # type: ignore[no-untyped-def]

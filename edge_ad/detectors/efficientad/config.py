@@ -32,8 +32,8 @@ class EfficientAdConfig(BaseModel):
     penalty: str = "none"
     teacher: str = "procedural"
     teacher_sha256: str | None = None
-    transform: Literal["whiten", "standardise"] = "whiten"
-    whitening_strength: Annotated[float, Field(ge=0, le=1)] = 1.0
+    transform: Literal["emphasise", "whiten", "standardise"] = "emphasise"
+    emphasis_power: Annotated[float, Field(ge=0, le=1)] = 0.5
     precision: Precision = "auto"
     quantization_aware: bool = True
     holdout: Annotated[float, Field(gt=0, lt=0.8)] | None = None

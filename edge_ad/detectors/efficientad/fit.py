@@ -16,10 +16,12 @@ from edge_ad.data.textures import N_CLASSES, texture
 from edge_ad.detectors.base import Outputs
 from edge_ad.detectors.efficientad.config import EfficientAdConfig
 from edge_ad.detectors.efficientad.detector import MODEL_FILE, WEIGHTS_FILE, EfficientAd
+from edge_ad.detectors.efficientad.emphasis import defect_moment, emphasise
 from edge_ad.detectors.efficientad.grid import round_features, round_last, settle
 from edge_ad.detectors.efficientad.network import PDN
 from edge_ad.detectors.efficientad.simplify import normalise
 from edge_ad.detectors.efficientad.statistics import (
+    Float64,
     OutputTransform,
     feature_statistics,
     fold_into,
@@ -62,16 +64,14 @@ def fit(
     if config.quantization_aware:
         round_features(teacher)
     statistics = feature_statistics(_outputs(teacher, images))
-    transform = standardised = standardise(*statistics)
-    if config.transform == "whiten":
-        transform = whiten(*statistics, strength=config.whitening_strength)
+    transform = _output_transform(config, teacher, images, statistics)
     folded = _folded(teacher, transform)
     if config.quantization_aware:
         round_last(teacher, transform, folded)
     trainer = Trainer(
         config=config,
         teacher=folded,
-        target_ae=fold_into(teacher.conv4, standardised).requires_grad_(False),
+        target_ae=fold_into(teacher.conv4, standardise(*statistics)).requires_grad_(False),
         images=images,
         penalty=_penalty(config),
         bfloat16=config.precision == "bf16" or (config.precision == "auto" and hardware_bfloat16()),
@@ -120,6 +120,17 @@ def _read(folder: Path, files: list[SplitFile], size: int) -> Tensor:
         )
     resized = [resize_area(read_image(folder / f.name), (size, size)).transpose(2, 0, 1) for f in files]
     return torch.from_numpy(np.stack(resized))
+
+
+def _output_transform(
+    config: EfficientAdConfig, teacher: PDN, images: Tensor, statistics: tuple[Float64, Float64]
+) -> OutputTransform:
+    if config.transform == "standardise":
+        return standardise(*statistics)
+    if config.transform == "whiten":
+        return whiten(*statistics)
+    moment = defect_moment(teacher, images, statistics[0], config.seed)
+    return emphasise(*statistics, moment, power=config.emphasis_power)
 
 
 @torch.no_grad()
