@@ -31,7 +31,7 @@ def manifest_data(members: Mapping[str, bytes]) -> dict[str, object]:
         "files": ["payload/openvino-cpu/model.bin", "payload/openvino-cpu/model.xml"],
         "outputs": ["map"],
         "head": {"name": "max", "params": {"margin": 4}},
-        "thresholds": {"float": threshold, "compiled": threshold},
+        "thresholds": {"float": threshold, "compiled": dict(threshold)},
         "drift": {
             "n": 19,
             "rank_correlation": 0.999,
