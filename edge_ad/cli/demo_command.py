@@ -14,7 +14,7 @@ import click
 from edge_ad.cli.options import errors, out, print_json, stages
 
 PRESET = "tiny"
-STEPS = 2000
+STEPS = 4000
 SIZE_PX = 192
 N_TRAIN, N_TEST_GOOD, N_DEFECTIVE = 240, 30, 30
 MAX_FALSE_ALARMS = 0.02

@@ -22,7 +22,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def edge_ad(*args: str) -> str:
     """Run the command line; its standard output."""
-    done = subprocess.run([sys.executable, "-m", "edge_ad", *args], stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "edge_ad", *args], stdout=subprocess.PIPE, text=True, check=True
+    )
     return done.stdout
 
 
@@ -30,7 +32,9 @@ def report(data: Path, work: Path, preset: str, fit_options: list[str], rate: fl
     """Fit unless there is a model, compile, and return the compile report."""
     model = work / f"{data.name}-{preset}"
     if not (model / "model.json").exists():
-        edge_ad("fit", "efficientad", "--preset", preset, "--data", str(data), "--out", str(model), *fit_options)
+        edge_ad(
+            "fit", "efficientad", "--preset", preset, "--data", str(data), "--out", str(model), *fit_options
+        )
     printed = edge_ad(
         "compile", str(model), "--target", "openvino-cpu", "--data", str(data), "--max-false-alarms", str(rate),
         "--out", str(work / f"{data.name}-{preset}.edgead"), "--json",
@@ -79,7 +83,9 @@ def main(
     areas = []
     for name in chosen:
         found = report(images / name, work, preset, ["--steps", str(steps), *fit_options], rate)
-        areas.append([found["payloads"][0]["test"][f"auroc_{form}"]["value"] for form in ("float", "compiled")])
+        areas.append(
+            [found["payloads"][0]["test"][f"auroc_{form}"]["value"] for form in ("float", "compiled")]
+        )
         print("| " + " | ".join(row(name, found)) + " |", flush=True)
     means = [sum(column) / len(column) for column in zip(*areas, strict=True)]
     print(f"\nMean image AUROC: float {means[0]:.3f}, INT8 {means[1]:.3f}; wanted false alarms {rate:.0%}.")
