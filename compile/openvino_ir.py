@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import os
 import tempfile
@@ -46,18 +48,19 @@ def quantize(model: Any, calibration: Iterable[Tensor], count: int) -> Any:
 
     logging.getLogger("nncf").setLevel(logging.WARNING)
     present = {op.get_type_name() for op in model.get_ops()}
-    quantized = nncf.quantize(
-        model,
-        nncf.Dataset(calibration),
-        subset_size=count,
-        preset=nncf.QuantizationPreset.MIXED,
-        ignored_scope=nncf.IgnoredScope(types=[t for t in EXACT_TYPES if t in present]),
-        advanced_parameters=AdvancedQuantizationParameters(
-            overflow_fix=OverflowFix.ENABLE,
-            disable_bias_correction=True,
-            activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
-        ),
-    )
+    with contextlib.redirect_stdout(io.StringIO()):  # nncf draws progress bars of its own
+        quantized = nncf.quantize(
+            model,
+            nncf.Dataset(calibration),
+            subset_size=count,
+            preset=nncf.QuantizationPreset.MIXED,
+            ignored_scope=nncf.IgnoredScope(types=[t for t in EXACT_TYPES if t in present]),
+            advanced_parameters=AdvancedQuantizationParameters(
+                overflow_fix=OverflowFix.ENABLE,
+                disable_bias_correction=True,
+                activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
+            ),
+        )
     _exact_input_range(quantized)
     return quantized
 

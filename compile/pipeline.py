@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -16,7 +17,14 @@ from edge_ad.bundle.manifest import FileEntry, Golden, Manifest, Payload
 from edge_ad.compile.assemble import Assembled, assemble
 from edge_ad.compile.capture import capture
 from edge_ad.compile.report.html import render
-from edge_ad.compile.report.model import BundleInfo, Report, report_json
+from edge_ad.compile.report.model import (
+    BundleInfo,
+    DataReport,
+    DetectorReport,
+    Report,
+    TeacherInfo,
+    report_json,
+)
 from edge_ad.compile.target import Precision, Target
 from edge_ad.compile.verify import Stage, Verified, verified
 from edge_ad.data.splits import SplitPaths, find_splits
@@ -115,6 +123,8 @@ def _check_arguments(targets: Sequence[Target], precision: Precision, out: Path)
             )
     if out.suffix != ".edgead":
         raise UsageError("a bundle's name ends in .edgead", where=out, hint=f"--out {out.stem}.edgead")
+    if not out.stem.isprintable():
+        raise UsageError("a bundle's name must be printable", where=repr(out.name))
     if not out.parent.is_dir():
         raise UsageError("there is no such folder", where=out.parent, hint="make it first")
 
@@ -153,8 +163,6 @@ def _payload(detector: Detector, form: Verified) -> tuple[Payload, dict[str, byt
 
 
 def _entries(members: dict[str, bytes]) -> dict[str, FileEntry]:
-    import hashlib
-
     return {
         name: FileEntry(sha256=hashlib.sha256(content).hexdigest(), size=len(content))
         for name, content in sorted(members.items())
@@ -162,8 +170,6 @@ def _entries(members: dict[str, bytes]) -> dict[str, FileEntry]:
 
 
 def _report(name: str, detector: Detector, splits: SplitPaths, parts: list[Assembled]) -> Report:
-    from edge_ad.compile.report.model import DataReport, DetectorReport, TeacherInfo
-
     info = detector.info()
     teacher = info.teacher
     images = parts[0].test_images

@@ -33,6 +33,8 @@ def command() -> None:
 @click.option("--penalty", help="Images of other things to not react to: none, textures, or a folder.")
 @click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="Adam's learning rate.")
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), help="Arithmetic of the fit.")
+@click.option("--quantization-aware/--no-quantization-aware", default=None,
+              help="Fit on the weight grid of INT8 (default: yes).")  # fmt: skip
 @click.option("--holdout", type=click.FloatRange(0, 0.8, min_open=True, max_open=True),
               help="Share of the images that is kept for the threshold (default 0.25).")  # fmt: skip
 @click.option("--seed", type=int, help="Seed of everything random (default 42).")

@@ -1,4 +1,6 @@
-"""Latency of EfficientAD on this CPU, float32 against INT8, side by side. Random weights: latency does not depend on them.
+"""Latency of EfficientAD on this CPU, float32 against INT8, side by side.
+
+Weights are random: latency does not depend on them.
 
     make bench        or        python tests/bench/latency.py --preset small --threads 1
 
