@@ -1,8 +1,11 @@
-"""Golden vectors: inputs with the outputs and scores that the compiling host saw; a device must give the same."""
+"""Golden vectors: inputs with the outputs and scores that the compiling host got, by which a device proves itself."""
 
 from __future__ import annotations
 
 import io
+import math
+import os
+import time
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,21 +13,24 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_ad.bundle.manifest import HeadSpec, Payload
+from edge_ad.bundle.manifest import Golden, HeadSpec, Payload
+from edge_ad.bundle.names import shown
 from edge_ad.errors import BundleError, EngineError, ParityError
 from edge_ad.runtime.engines.base import Engine, Tensor
 from edge_ad.runtime.heads import evaluate
 
 INPUT, SCORE = "input", "score"
-_EPOCH = (1980, 1, 1, 0, 0, 0)
+_INPUT_DTYPES = ("uint8", "float32")  # as `InputSpec.dtype`
+_COMPILE_AGAIN = "compile the bundle again"
 
 
 @dataclass(frozen=True)
 class GoldenResult:
-    """How far a device is from its golden vectors, at the output that is worst for what it is allowed.
+    """How far this machine is from the golden vectors.
 
-    worst_vector: index into the vectors. worst_error: largest absolute difference there (infinite for a value
-    that is not finite). allowed: what that may be.
+    worst_output, worst_vector (from 0) and worst_error: where the difference uses up most of what is allowed, and
+    how large it is, in that output's unit; infinite where a value is not finite. allowed: the largest difference
+    that passes there. elapsed_s: time of all inferences and scores.
     """
 
     passed: bool
@@ -33,89 +39,170 @@ class GoldenResult:
     worst_vector: int
     worst_error: float
     allowed: float
+    elapsed_s: float
 
-    def require(self) -> None:
-        """Raise ParityError (exit 4) unless everything agreed."""
-        if not self.passed:
-            raise ParityError(
-                f"golden vector {self.worst_vector} of {self.count}: '{self.worst_output}' differs by "
-                f"{self.worst_error:.3g}, allowed is {self.allowed:.3g}",
-                hint="this device computes something else than the host did; compile for it, or update its engine",
-            )
-
-
-def make_golden(inputs: Sequence[Tensor], engine: Engine, head: HeadSpec, outputs: Sequence[str]) -> bytes:
-    """Golden vectors of one payload as an .npz: `input` (K, …), `score` (K,) and one array (K, …) an output.
-
-    inputs: K batches of one, of the network's shape and dtype. Equal arguments give equal bytes.
-    """
-    results = [engine.infer(batch) for batch in inputs]
-    arrays = {name: np.concatenate([r[name] for r in results]) for name in outputs}
-    scores = np.concatenate([evaluate(head, r).scores for r in results])
-    return npz_bytes({INPUT: np.concatenate(list(inputs)), SCORE: scores, **arrays})
+    def require(self, *, where: str | os.PathLike[str] | None = None) -> None:
+        """Raise ParityError, naming the worst difference, unless every vector agrees."""
+        if self.passed:
+            return
+        place = f"'{shown(self.worst_output)}' of golden vector {self.worst_vector + 1} of {self.count}"
+        if math.isinf(self.worst_error):
+            what = f"{place} is not finite"
+        else:
+            what = f"{place} differs by {self.worst_error:.3g} from the host's, allowed is {self.allowed:.3g}"
+        raise ParityError(
+            what,
+            where=where,
+            hint="use the engine version that the bundle was compiled with, or compile it on a machine like this",
+        )
 
 
 def npz_bytes(arrays: Mapping[str, Tensor]) -> bytes:
-    """An .npz, compressed by nothing and stamped with no time, so that equal arrays give equal bytes."""
+    """An .npz of `arrays`, the same bytes for the same content: sorted, uncompressed, without the time of day."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(arrays):
             content = io.BytesIO()
-            np.lib.format.write_array(content, np.ascontiguousarray(arrays[name]), allow_pickle=False)
-            info = zipfile.ZipInfo(f"{name}.npy", _EPOCH)
+            array = np.asarray(arrays[name], order="C")
+            np.lib.format.write_array(content, array, version=(1, 0), allow_pickle=False)
+            info = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
+            info.create_system = 3  # Unix, wherever this runs
             info.external_attr = 0o644 << 16
-            info.create_system = 3  # as on Linux, wherever this runs
             archive.writestr(info, content.getvalue())
     return buffer.getvalue()
 
 
-def check_golden(payload: Payload, folder: Path, engine: Engine) -> GoldenResult:
-    """Run the golden vectors of a payload whose files lie under `folder`, one at a time.
+def make_golden(inputs: Sequence[Tensor], engine: Engine, head: HeadSpec, outputs: Sequence[str]) -> bytes:
+    """The .npz of golden vectors that `engine` gives: `input` (K, …), `score` (K,) and one array (K, …) an output.
 
-    Raises BundleError for a file of vectors that is not what the manifest promises; disagreement is no error
-    here, see `GoldenResult.require`.
+    inputs: K batches of the network's shape (1, …) and dtype. outputs: which of the engine's outputs to hold.
+    Equal arguments give equal bytes. Raises EngineError for a network that lacks one of the outputs, calls one
+    `input` or `score`, or gives a value that is not finite; such a payload could prove nothing.
     """
-    expected = _read(payload, folder / payload.golden.file)
-    worst: tuple[float, GoldenResult] | None = None
-    for index in range(payload.golden.count):
-        outputs = engine.infer(expected[INPUT][index : index + 1])
-        got = {name: outputs[name] for name in payload.outputs}
-        got[SCORE] = _scores(payload.head, got)
-        for name, value in got.items():
-            reference = expected[name][index : index + 1]
-            allowed = payload.golden.atol + payload.golden.rtol * float(np.abs(reference).max())
-            error = _distance(value, reference)
-            excess = 0.0 if error == 0 else error / allowed if allowed > 0 else np.inf
-            if worst is None or excess > worst[0]:
-                result = GoldenResult(error <= allowed, payload.golden.count, name, index, error, allowed)
-                worst = (excess, result)
-    assert worst is not None  # a manifest promises at least one vector
-    return worst[1]
-
-
-def _scores(head: HeadSpec, outputs: dict[str, Tensor]) -> Tensor:
-    try:
-        return evaluate(head, outputs).scores
-    except EngineError:  # not finite: a disagreement, to be reported as one
-        return np.full(1, np.nan, np.float32)
-
-
-def _distance(value: Tensor, reference: Tensor) -> float:
-    """Largest absolute difference; infinite for another shape or a value that is not finite."""
-    if value.shape != reference.shape or not np.isfinite(value).all():
-        return float("inf")
-    return float(np.abs(value.astype(np.float64) - reference.astype(np.float64)).max(initial=0.0))
-
-
-def _read(payload: Payload, path: Path) -> dict[str, Tensor]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in (INPUT, SCORE, *payload.outputs)}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise BundleError(f"the golden vectors cannot be read ({error})", where=path) from error
+    if not inputs:
+        raise EngineError("no input to make golden vectors from")
+    if reserved := {INPUT, SCORE}.intersection(outputs):
+        raise EngineError(f"the network calls an output '{min(reserved)}'", hint="give it another name")
+    results = [_run(batch, engine, head, outputs) for batch in inputs]
+    arrays = {name: np.concatenate([result[name] for result in results]) for name in (*outputs, SCORE)}
     for name, array in arrays.items():
-        if array.ndim < 1 or len(array) != payload.golden.count:
-            raise BundleError(f"'{name}' does not hold {payload.golden.count} golden vectors", where=path)
-        if array.dtype.kind not in "fiu" or not np.isfinite(array).all():
-            raise BundleError(f"'{name}' holds golden values that are no finite numbers", where=path)
+        if not np.isfinite(array).all():
+            raise EngineError(f"the network gives values of '{shown(name)}' that are not finite")
+    return npz_bytes({**arrays, INPUT: np.concatenate(inputs)})
+
+
+def check_golden(payload: Payload, folder: Path, engine: Engine) -> GoldenResult:
+    """Run the golden vectors of `payload`, whose files lie under `folder`, through `engine`, one at a time.
+
+    Outputs and scores are compared by the rule of `edge_ad.bundle.manifest.Golden`; a value that is not finite
+    fails. Disagreement is no error here, see `GoldenResult.require`. Raises BundleError for vectors that cannot
+    be read or do not fit the payload, EngineError when the network lacks an output or refuses an input.
+    """
+    path = folder / payload.golden.file
+    references = _read(path, payload)
+    start = time.perf_counter()
+    got = [_run(one[None], engine, payload.head, payload.outputs) for one in references[INPUT]]
+    elapsed_s = time.perf_counter() - start
+    results = [
+        result
+        for name in (*payload.outputs, SCORE)
+        for result in _compare(
+            name, [g[name] for g in got], references[name], payload.golden, elapsed_s, path
+        )
+    ]
+    return max(results, key=_share_of_allowed)
+
+
+def _share_of_allowed(result: GoldenResult) -> float:
+    if result.worst_error == 0:
+        return 0.0
+    return result.worst_error / result.allowed if result.allowed else math.inf
+
+
+def _compare(
+    name: str, got: list[Tensor], reference: Tensor, golden: Golden, elapsed_s: float, where: Path
+) -> list[GoldenResult]:
+    """One result for each vector of the output `name`; got: K arrays (1, …), reference: (K, …)."""
+    expected = reference.astype(np.float64)
+    # Over all vectors: a map that is all but zero on one of them is held to the output's scale, not to nothing.
+    allowed = golden.atol + golden.rtol * float(np.abs(expected).max(initial=0.0))
+    results = []
+    for index, (actual, wanted) in enumerate(zip(got, expected, strict=True)):
+        if actual.shape != (1, *wanted.shape):
+            raise BundleError(
+                f"output '{shown(name)}' is {actual.shape}, its golden vectors are {(1, *wanted.shape)}",
+                where=where,
+                hint=_COMPILE_AGAIN,
+            )
+        finite = bool(np.isfinite(actual).all())
+        error = float(np.abs(actual[0].astype(np.float64) - wanted).max(initial=0.0)) if finite else math.inf
+        results.append(GoldenResult(error <= allowed, len(expected), name, index, error, allowed, elapsed_s))
+    return results
+
+
+def _run(batch: Tensor, engine: Engine, head: HeadSpec, outputs: Sequence[str]) -> dict[str, Tensor]:
+    """The named outputs and the score (1,) of one batch (1, …); the score is NaN where there is no finite one."""
+    results = engine.infer(batch)
+    for name in outputs:
+        if name not in results:
+            held = ", ".join(map(shown, results))
+            raise EngineError(f"the network has no output '{shown(name)}'", hint=f"it has: {held}")
+    held_outputs = {name: np.asarray(results[name]) for name in outputs}
+    try:
+        with np.errstate(invalid="ignore", over="ignore"):  # reported as a disagreement
+            score: Tensor = evaluate(head, held_outputs).scores
+    except EngineError:
+        score = np.full(1, np.nan, np.float32)
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise BundleError(
+            f"the parameters of score head '{shown(head.name)}' do not fit the network ({shown(repr(error))})",
+            hint=_COMPILE_AGAIN,
+        ) from error
+    return {**held_outputs, SCORE: score}
+
+
+def _read(path: Path, payload: Payload) -> dict[str, Tensor]:
+    """The arrays of the golden .npz at `path`, K = `payload.golden.count` of each."""
+    wanted = {f"{name}.npy": name for name in (INPUT, SCORE, *payload.outputs)}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            held = sorted(info.filename for info in members)
+            fits = held == sorted(wanted)
+            arrays = {wanted[info.filename]: _array(archive, info) for info in members if fits}
+    except Exception as error:  # the readers of ZIP and .npy answer hostile bytes with errors of any kind
+        cause = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise BundleError(
+            f"golden vectors cannot be read ({shown(cause)})", where=path, hint=_COMPILE_AGAIN
+        ) from error
+    if not fits:
+        raise BundleError(
+            f"golden vectors hold {shown(', '.join(held))} where {', '.join(sorted(wanted))} should be",
+            where=path,
+            hint=_COMPILE_AGAIN,
+        )
+    for name, array in arrays.items():
+        if reason := _unfit(name, array, payload.golden.count):
+            raise BundleError(f"golden array '{shown(name)}' {reason}", where=path, hint=_COMPILE_AGAIN)
     return arrays
+
+
+def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Tensor:
+    # Stored only, so that an array in memory is never larger than the file, whose size was checked.
+    if info.compress_type != zipfile.ZIP_STORED:
+        raise ValueError(f"{info.filename} is compressed")
+    array: Tensor = np.lib.format.read_array(io.BytesIO(archive.read(info)), allow_pickle=False)
+    return array
+
+
+def _unfit(name: str, array: Tensor, count: int) -> str | None:
+    """Why a golden array cannot be used, or None."""
+    if array.ndim == 0 or len(array) != count:
+        return f"is {array.shape}, not one for each of {count} vectors"
+    if name == INPUT:
+        return None if array.dtype.name in _INPUT_DTYPES else f"is {array.dtype}, which no network takes"
+    if array.dtype.kind not in "fiu":
+        return f"is {array.dtype}, not numbers"
+    if name == SCORE and array.ndim != 1:
+        return f"is {array.shape}, not one number a vector"
+    return None if np.isfinite(array).all() else "is not finite"
