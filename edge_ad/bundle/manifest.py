@@ -123,8 +123,8 @@ class Golden(Spec):
     """Golden vectors: an .npz in the archive with `input`, `score` and one array an output.
 
     Each array holds `count` vectors, (count, ...). An output or score `y` agrees with its reference `r` when
-    |y - r| <= atol + rtol * max|r|, the maximum over all vectors of that output; both zero means to the bit.
-    `basis` says where the tolerance comes from.
+    |y - r| <= atol + rtol * max|r|, the maximum over the output of that vector, or over the scores of all
+    vectors; both zero means to the bit. `basis` says where the tolerance comes from.
     """
 
     file: str

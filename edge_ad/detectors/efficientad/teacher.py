@@ -90,7 +90,7 @@ def random_dct_pdn(widths: tuple[int, int, int], channels: int, seed: int = RAND
 
 
 def procedural_file(widths: tuple[int, int, int], channels: int) -> Path:
-    """Where the package keeps its trained teacher of these sizes, as two halves (it may not exist)."""
+    """Where the package keeps its trained teacher of these sizes (it may not exist)."""
     name = "teacher-" + "-".join(map(str, (*widths, channels))) + ".safetensors"
     return Path(__file__).parent / name
 
@@ -117,16 +117,20 @@ def _built_in(name: str, widths: tuple[int, int, int], channels: int) -> tuple[P
             f"there is no built-in trained teacher of widths {sizes} with {channels} channels",
             hint="use --teacher random-dct or a weights file of your own",
         )
-    pdn = side_by_side(load_halves(path, widths, channels))
+    pdn = side_by_side(load_parts(path, widths, channels))
     provenance = f"trained on generated images only; {path.name} in the package, its card lies beside it"
     return pdn, TeacherInfo(name, name, state_sha256(pdn), "built-in", provenance)
 
 
-def load_halves(path: Path, widths: tuple[int, int, int], channels: int) -> list[PDN]:
-    """The two halves that `make_teacher` wrote to `path`, for a teacher of these sizes. Raises ModelError."""
+def load_parts(path: Path, widths: tuple[int, int, int], channels: int) -> list[PDN]:
+    """The parts, of equal sizes, that `make_teacher` wrote to `path` for a teacher of these sizes.
+
+    Raises ModelError.
+    """
     tensors = _tensors(_parse(_read(path), path))
-    half = (widths[0] // 2, widths[1] // 2, widths[2] // 2), channels // 2
-    return [_fill(PDN(*half), tensors, f"{i}.", "named", path) for i in range(2)]
+    n = max(1, sum(key.endswith(".conv1.weight") for key in tensors))
+    sizes = (widths[0] // n, widths[1] // n, widths[2] // n), channels // n
+    return [_fill(PDN(*sizes), tensors, f"{i}.", "named", path) for i in range(n)]
 
 
 def _from_file(path: Path, widths: tuple[int, int, int], channels: int) -> tuple[PDN, TeacherInfo]:
