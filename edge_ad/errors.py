@@ -88,6 +88,10 @@ class DeployError(EdgeAdError):
     """A deployment folder that cannot be used, or has nothing to roll back to."""
 
 
+class PortError(EdgeAdError):
+    """A serial port that cannot be opened."""
+
+
 class SourceError(EdgeAdError):
     """A camera, file or stream that cannot be opened or read."""
 

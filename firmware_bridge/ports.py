@@ -10,13 +10,9 @@ from typing import Any
 import serial
 from serial.tools import list_ports
 
-from edge_ad.errors import EdgeAdError
+from edge_ad.errors import PortError
 
 DEFAULT_BAUD = 115200
-
-
-class PortError(EdgeAdError):
-    """A serial port that cannot be opened."""
 
 
 def open_port(

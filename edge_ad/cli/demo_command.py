@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from edge_ad.cli.options import errors, out, print_json, stages
+from edge_ad.errors import UsageError
 
 PRESET = "tiny"
 STEPS = 4000
@@ -35,12 +36,22 @@ def command(folder: Path | None, steps: int, as_json: bool) -> None:
     """
     with tempfile.TemporaryDirectory(prefix="edge-ad-demo-") as temporary:
         work = folder or Path(temporary)
-        work.mkdir(parents=True, exist_ok=folder is None)
+        if folder is not None:
+            _make_new(folder)
         found = _demo(work, steps)
         if as_json:
             print_json(found)
         else:
             _tell(found, folder)
+
+
+def _make_new(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError as error:
+        raise UsageError("exists already", where=folder, hint="name a folder that does not") from error
+    except OSError as error:
+        raise UsageError(f"cannot be made ({error.strerror})", where=folder) from error
 
 
 def _demo(work: Path, steps: int) -> dict[str, Any]:
@@ -83,7 +94,7 @@ def _demo(work: Path, steps: int) -> dict[str, Any]:
         "parts": {"good": N_TEST_GOOD, "defective": N_DEFECTIVE},
         "found": sum(kinds[e["sample"]] != "good" for e in events),
         "false_alarms": sum(kinds[e["sample"]] == "good" for e in events),
-        "events": [{"kind": kinds[e["sample"]], **e} for e in events],
+        "events": [{**e, "is": kinds[e["sample"]]} for e in events],
     }
 
 
@@ -149,7 +160,7 @@ def _tell(found: dict[str, Any], folder: Path | None) -> None:
     for event in found["events"]:
         box = event["where"]["box"] if event.get("where") else "-"
         table.add_row(
-            event["sample"], event["kind"], f"{event['score']:.3f}", f"{event['threshold']:.3f}", str(box)
+            event["sample"], event["is"], f"{event['score']:.3f}", f"{event['threshold']:.3f}", str(box)
         )
     out.print(table)
     parts, thresholds = found["parts"], found["thresholds"]

@@ -26,7 +26,7 @@ def command() -> None:
 @click.option("--out", "out_", type=click.Path(path_type=Path), required=True, help="Model folder to write.")
 @click.option("--budget", type=Duration(), help="Stop in good order after this long, e.g. 10m.")
 @click.option("--steps", type=click.IntRange(1), help="Optimiser steps (default: the preset's).")
-@click.option("--teacher", help="Weights file of a PDN teacher, or a built-in name: procedural, random-dct.")
+@click.option("--teacher", help="Weights file of a PDN teacher (default: the built-in random-dct).")
 @click.option("--teacher-sha256", help="Refuse a teacher file with another digest.")
 @click.option("--transform", type=click.Choice(["emphasise", "whiten", "standardise"]),
               help="What is made of the teacher's outputs (paper: standardise).")  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import signal
 import socket
@@ -57,7 +58,9 @@ def command(
 
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     stop = threading.Event()
-    with load(bundle) as live:
+    # What is open already is closed when a later part cannot be opened.
+    with contextlib.ExitStack() as opened:
+        live = opened.enter_context(load(bundle))
         payload = live.manifest.payload(target or live.target)
         limit = payload.thresholds.compiled.value if threshold is None else threshold
         if threshold is not None:
@@ -68,29 +71,23 @@ def command(
             release = 0 if _separate_parts(source_url) and n == 1 else 3
         decision = Decision(limit, DecisionConfig(k=k, n=n, release=release, hysteresis=hysteresis))
         engine = open_engine(payload, live.folder, **({} if threads is None else {"threads": threads}))
+        opened.callback(engine.close)
         source = open_source(source_url)
-        try:
-            sinks = open_sinks(sink_urls, node=node or topic_id(socket.gethostname()))
-        except BaseException:
-            source.close()
-            raise
+        opened.callback(source.close)
+        sinks = open_sinks(sink_urls, node=node or topic_id(socket.gethostname()))
         info = engine.describe()
         errors.print(
             f"running {live.digest[:12]} on {info.engine} {info.version} ({info.provider}, {info.isa}, "
             f"{info.precision}, {info.threads} threads), threshold {limit:.6g}",
             soft_wrap=True, markup=False,
         )  # fmt: skip
-        previous = {s: signal.signal(s, _stopper(stop)) for s in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            summary = run_stream(
-                source, Scorer(engine, live.manifest.input, payload.head), decision, sinks,
-                stream=stream or topic_id(source.name),
-                bundle=live.digest, stop=stop, map_pad=int(payload.head.params.get("pad", 0)),
-            )  # fmt: skip
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
-            engine.close()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            opened.callback(signal.signal, number, signal.signal(number, _stopper(stop)))
+        summary = run_stream(
+            source, Scorer(engine, live.manifest.input, payload.head), decision, sinks,
+            stream=stream or topic_id(source.name),
+            bundle=live.digest, stop=stop, map_pad=int(payload.head.params.get("pad", 0)),
+        )  # fmt: skip
     if as_json:
         print_json(summary.as_dict())
     else:

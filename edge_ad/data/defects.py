@@ -1,8 +1,8 @@
 """Synthetic defects: local changes drawn into images of good parts.
 
-They stand in for real defects wherever those may not be seen: in training the built-in teacher on generated
-images, and in weighting its outputs for a product (`edge_ad.detectors.efficientad.emphasis`). Pasting and
-blending as in Li et al., "CutPaste", CVPR 2021, and Zavrtanik et al., "DRAEM", ICCV 2021.
+They stand in for real defects where those may not be seen: in weighting a teacher's outputs for a product
+(`edge_ad.detectors.efficientad.emphasis`). Pasting and blending as in Li et al., "CutPaste", CVPR 2021, and
+Zavrtanik et al., "DRAEM", ICCV 2021.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ They train the built-in teacher and serve as images of other things in Efficient
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -36,7 +36,7 @@ MIN_SIZE_PX = 32
 
 @dataclass(frozen=True)
 class _Look:
-    """How pictures are taken: everything that is the same for all images of one product."""
+    """How pictures are taken: exposure, colours, noise."""
 
     blur_px: float
     gamma: float
@@ -59,29 +59,6 @@ def texture(class_index: int, seed: int, size: int) -> UInt8Image:
     rng = np.random.default_rng([class_index, seed])
     image = _CLASSES[class_index](_style(class_index), rng, size)
     return _photograph(image, _draw_look(rng), rng)
-
-
-def product(class_index: int, seed: int, count: int, size: int) -> UInt8Image:
-    """`count` images (count, size, size, 3) of one imaginary product, RGB.
-
-    They share class, colours, contrast and noise, and differ as normal images of one product do: in their
-    random detail and a little in exposure. seed: the product within the class. Raises as `texture` does.
-    """
-    _check(class_index, size)
-    look = _draw_look(np.random.default_rng([class_index, seed]))
-    images = []
-    for i in range(count):
-        rng = np.random.default_rng([class_index, seed, i])
-        taken = replace(
-            look, low=look.low + 0.02 * rng.normal(), contrast=look.contrast * rng.uniform(0.95, 1.05)
-        )
-        images.append(_photograph(_CLASSES[class_index](_style(class_index), rng, size), taken, rng))
-    return np.stack(images)
-
-
-def process_name(class_index: int) -> str:
-    """Name of the process that draws a class, e.g. "dead_leaves"."""
-    return _CLASSES[class_index].__name__
 
 
 def _check(class_index: int, size: int) -> None:

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from edge_ad.detectors.efficientad.config import PRESETS
 from edge_ad.detectors.efficientad.emphasis import defect_moment, emphasise
-from edge_ad.detectors.efficientad.network import PDN, side_by_side
+from edge_ad.detectors.efficientad.network import PDN
 from edge_ad.detectors.efficientad.simplify import normalise
 from edge_ad.detectors.efficientad.statistics import (
     OutputTransform,
@@ -32,7 +32,7 @@ from edge_ad.detectors.efficientad.statistics import (
     standardise,
     whiten,
 )
-from edge_ad.detectors.efficientad.teacher import load_halves, load_teacher, procedural_file, random_dct_pdn
+from edge_ad.detectors.efficientad.teacher import load_teacher, random_dct_pdn
 from edge_ad.runtime.images import list_images, read_image
 from edge_ad.runtime.preprocess import resize_area
 
@@ -77,22 +77,13 @@ def _initialised(sizes: Sizes, seed: int, fill: Callable[[Tensor], object]) -> P
 
 
 def candidates(sizes: Sizes) -> dict[str, Callable[[], PDN]]:
-    """Teachers by name; those with `half` have half of each width and of the channels."""
+    """Teachers by name."""
     widths, channels = sizes
-    half: Sizes = ((widths[0] // 2, widths[1] // 2, widths[2] // 2), channels // 2)
-
-    def halves() -> list[PDN]:
-        return load_halves(procedural_file(widths, channels), widths, channels)
-
     return {
         "random-he": lambda: random_he(sizes, 0),
         "random-he, seed 1": lambda: random_he(sizes, 1),
         "random-orthogonal": lambda: random_orthogonal(sizes, 0),
         "random-dct": lambda: random_dct_pdn(widths, channels),
-        "trained half 1": lambda: halves()[0],
-        "trained half 2": lambda: halves()[1],
-        "trained half 1 + random-dct": lambda: side_by_side([halves()[0], random_dct_pdn(*half)]),
-        "procedural": lambda: load_teacher("procedural", widths, channels)[0],
     }
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from edge_ad.data.textures import product
+from edge_ad.data.textures import texture
 from edge_ad.detectors.efficientad.emphasis import (
     affected_positions,
     defect_moment,
@@ -24,7 +24,7 @@ def teacher():
 
 @pytest.fixture(scope="module")
 def images():
-    return torch.from_numpy(product(70, 1, 6, 128).transpose(0, 3, 1, 2).copy())
+    return torch.from_numpy(np.stack([texture(70, i, 128) for i in range(6)]).transpose(0, 3, 1, 2).copy())
 
 
 def covariance(seed=0, channels=5):

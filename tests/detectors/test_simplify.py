@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from edge_ad.detectors.efficientad.config import PRESETS
-from edge_ad.detectors.efficientad.network import PDN, Autoencoder, side_by_side
+from edge_ad.detectors.efficientad.network import PDN, Autoencoder
 from edge_ad.detectors.efficientad.simplify import MEAN, STD, PlainNetwork, SimplifiedNetwork, normalise
 from edge_ad.detectors.efficientad.statistics import OutputTransform
 
@@ -62,14 +62,6 @@ def test_maps_are_the_papers_formula() -> None:
         [((target - student[:64]) ** 2).mean(0), ((autoencoder - student[64:]) ** 2).mean(0)]
     ).view(1, 2, 24, 24)
     assert torch.allclose(plain(pixels).double(), expected, rtol=1e-4)
-
-
-@torch.no_grad()
-def test_side_by_side_is_concatenation() -> None:
-    torch.manual_seed(0)
-    parts = [PDN((4, 6, 8), 5), PDN((3, 5, 7), 4)]
-    x = torch.randn(2, 3, 64, 64)
-    assert torch.allclose(side_by_side(parts)(x), torch.cat([p(x) for p in parts], 1), atol=1e-5)
 
 
 def test_paper_sizes() -> None:

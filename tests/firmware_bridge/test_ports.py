@@ -15,7 +15,8 @@ import pytest
 import serial
 from serial.rfc2217 import PortManager
 
-from edge_ad.firmware_bridge.ports import PortError, open_port
+from edge_ad.errors import PortError
+from edge_ad.firmware_bridge.ports import open_port
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ class EfficientAdConfig(BaseModel):
     decay_at: float = 0.95
     hard_quantile: float = 0.999
     penalty: str = "none"
-    teacher: str = "procedural"
+    teacher: str = "random-dct"
     teacher_sha256: str | None = None
     transform: Literal["emphasise", "whiten", "standardise"] = "emphasise"
     emphasis_power: Annotated[float, Field(ge=0, le=1)] = 0.5

@@ -7,7 +7,6 @@ gives maps of S / 4 - 8 positions a side.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -73,21 +72,3 @@ class Autoencoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv8(self.features(x))
-
-
-def side_by_side(parts: list[PDN]) -> PDN:
-    """One PDN that computes several at once: channels concatenated, weights block-diagonal."""
-    convs = [[getattr(p, f"conv{i}") for p in parts] for i in range(1, 5)]
-    widths = [sum(c.out_channels for c in layer) for layer in convs]
-    joint = PDN((widths[0], widths[1], widths[2]), widths[3])
-    with torch.no_grad():
-        for index, layer in enumerate(convs):
-            target = getattr(joint, f"conv{index + 1}")
-            target.weight.zero_()
-            out = inn = 0
-            for conv in layer:
-                o, i = conv.weight.shape[:2]
-                target.weight[out : out + o, inn : inn + i] = conv.weight
-                target.bias[out : out + o] = conv.bias
-                out, inn = out + o, inn + (0 if index == 0 else i)
-    return joint

@@ -1,4 +1,4 @@
-"""Loading EfficientAD's teacher: built-in ones by name, published or own ones from a weights file."""
+"""Loading EfficientAD's teacher: the built-in one by name, published or own ones from a weights file."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
-from edge_ad.detectors.efficientad.network import PDN, side_by_side
+from edge_ad.detectors.efficientad.network import PDN
 from edge_ad.errors import ModelError
 
-BUILT_IN = ("procedural", "random-dct")
+BUILT_IN = ("random-dct",)
 LAYOUTS = {
     "sequential": ("0", "3", "6", "8"),  # nn.Sequential of convolutions, ReLUs and pools
     "named": ("conv1", "conv2", "conv3", "conv4"),
@@ -52,11 +52,13 @@ def load_teacher(
 ) -> tuple[PDN, TeacherInfo]:
     """The teacher PDN in evaluation mode, frozen, and what it is.
 
-    source: "procedural", "random-dct", or a weights file (a torch state dict or safetensors) whose shapes are
+    source: "random-dct", or a weights file (a torch state dict or safetensors) whose shapes are
     those of `widths` and `channels`. sha256: the digest that it must have. Raises ModelError.
     """
     if str(source) in BUILT_IN:
-        pdn, info = _built_in(str(source), widths, channels)
+        pdn = random_dct_pdn(widths, channels)
+        provenance = f"untrained: cosine filters and random orthogonal weights, seed {RANDOM_SEED}"
+        info = TeacherInfo(str(source), str(source), state_sha256(pdn), "built-in", provenance)
     else:
         pdn, info = _from_file(Path(source), widths, channels)
     if sha256 is not None and sha256.lower() != info.sha256:
@@ -89,12 +91,6 @@ def random_dct_pdn(widths: tuple[int, int, int], channels: int, seed: int = RAND
     return pdn
 
 
-def procedural_file(widths: tuple[int, int, int], channels: int) -> Path:
-    """Where the package keeps its trained teacher of these sizes (it may not exist)."""
-    name = "teacher-" + "-".join(map(str, (*widths, channels))) + ".safetensors"
-    return Path(__file__).parent / name
-
-
 def state_sha256(pdn: PDN) -> str:
     """sha256 over all weights and biases as little-endian float32, conv1 to conv4."""
     digest = hashlib.sha256()
@@ -103,34 +99,6 @@ def state_sha256(pdn: PDN) -> str:
         for tensor in (conv.weight, conv.bias):
             digest.update(tensor.detach().contiguous().numpy().astype("<f4").tobytes())
     return digest.hexdigest()
-
-
-def _built_in(name: str, widths: tuple[int, int, int], channels: int) -> tuple[PDN, TeacherInfo]:
-    if name == "random-dct":
-        pdn = random_dct_pdn(widths, channels)
-        provenance = f"untrained: cosine filters and random orthogonal weights, seed {RANDOM_SEED}"
-        return pdn, TeacherInfo(name, name, state_sha256(pdn), "built-in", provenance)
-    path = procedural_file(widths, channels)
-    if not path.is_file():
-        sizes = "-".join(map(str, widths))
-        raise ModelError(
-            f"there is no built-in trained teacher of widths {sizes} with {channels} channels",
-            hint="use --teacher random-dct or a weights file of your own",
-        )
-    pdn = side_by_side(load_parts(path, widths, channels))
-    provenance = f"trained on generated images only; {path.name} in the package, its card lies beside it"
-    return pdn, TeacherInfo(name, name, state_sha256(pdn), "built-in", provenance)
-
-
-def load_parts(path: Path, widths: tuple[int, int, int], channels: int) -> list[PDN]:
-    """The parts, of equal sizes, that `make_teacher` wrote to `path` for a teacher of these sizes.
-
-    Raises ModelError.
-    """
-    tensors = _tensors(_parse(_read(path), path))
-    n = max(1, sum(key.endswith(".conv1.weight") for key in tensors))
-    sizes = (widths[0] // n, widths[1] // n, widths[2] // n), channels // n
-    return [_fill(PDN(*sizes), tensors, f"{i}.", "named", path) for i in range(n)]
 
 
 def _from_file(path: Path, widths: tuple[int, int, int], channels: int) -> tuple[PDN, TeacherInfo]:

@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 import serial
 
-from edge_ad.errors import SinkError
+from edge_ad.errors import PortError, SinkError
 from edge_ad.firmware_bridge.frames import DELIMITER, SEQ_MODULUS, Frame, FrameType, encode
-from edge_ad.firmware_bridge.ports import DEFAULT_BAUD, PortError, open_port
+from edge_ad.firmware_bridge.ports import DEFAULT_BAUD, open_port
 from edge_ad.runtime.events import Event
 from edge_ad.runtime.sinks.base import EventSink
 

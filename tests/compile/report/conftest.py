@@ -83,7 +83,7 @@ def build_case() -> Case:
                 stage="quantize", text="Squares, maps and score stay in float: an 8-bit score is a defect."
             ),
         ],
-        warnings=["The teacher was trained on generated images."],
+        warnings=["The teacher was never trained."],
     )
     report = Report(
         bundle=BundleInfo(name="flange-line-3"),

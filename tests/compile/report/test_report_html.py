@@ -94,7 +94,7 @@ def test_it_opens_with_the_verdict_and_holds_the_figures(case, page):
         "1.23 MB",
         "440 M",
         "an 8-bit score is a defect",
-        "The teacher was trained on generated images.",
+        "The teacher was never trained.",
         "chip 6, crack 6",
         "Glossary",
         "false alarm)",
