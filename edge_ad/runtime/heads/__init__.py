@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_ad.bundle.manifest import HeadSpec
+from edge_ad.bundle.names import shown
 from edge_ad.errors import EngineError, SchemaError
 from edge_ad.runtime.engines.base import Tensor
 from edge_ad.runtime.heads.map_max import map_max
@@ -31,12 +32,19 @@ _HEADS: dict[str, Callable[[dict[str, Any], dict[str, Tensor]], tuple[FloatArray
 
 
 def evaluate(head: HeadSpec, outputs: dict[str, Tensor]) -> HeadResult:
-    """Score a batch of network outputs. Raises SchemaError for an unknown head, EngineError for non-finite scores."""
+    """Score a batch of network outputs.
+
+    Raises SchemaError for an unknown head and for parameters that do not fit the outputs, EngineError for a score
+    that is not finite.
+    """
     if head.name not in _HEADS:
-        raise SchemaError(f"unknown score head '{head.name}'", hint=f"this version has: {', '.join(_HEADS)}")
+        raise SchemaError(
+            f"unknown score head '{shown(head.name)}'", hint=f"this version has: {', '.join(_HEADS)}"
+        )
     scores, maps = _HEADS[head.name](head.params, outputs)
     if not np.isfinite(scores).all():
         raise EngineError(
-            "the network gave a score that is not finite", hint="verify the payload: edge-ad flash"
+            "the network gave a score that is not finite",
+            hint="have it prove itself: edge-ad verify part.edgead",
         )
     return HeadResult(scores, maps)
