@@ -96,7 +96,7 @@ def live_digest(root: Path) -> str | None:
             f"'{RELEASES}' is a link", where=root, hint="make it a folder, or choose another place"
         )
     try:
-        text = str((root / CURRENT).readlink())
+        text = os.readlink(root / CURRENT)  # noqa: PTH115  (a Path would lose what makes it another link)
     except FileNotFoundError:
         return None
     except OSError as error:

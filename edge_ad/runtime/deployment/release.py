@@ -30,8 +30,8 @@ def check_release(folder: Path, digest: str, *, from_medium: bool = False) -> Ma
 def read_manifest(folder: Path, digest: str, *, from_medium: bool = False) -> Manifest:
     """The manifest of the release in `folder`, which must be that of the bundle of this digest.
 
-    Raises DigestError for a folder or manifest that is missing, a link, or altered, DeployError for one that may
-    not be read, SchemaError for a manifest that this version does not know.
+    Raises DigestError for a folder or manifest that is missing, a link, or altered, DeployError for one that
+    cannot be read, SchemaError for a manifest that this version does not know.
     """
     if not stat.S_ISDIR(_mode(folder)):
         raise DigestError("is missing or no folder", where=folder, hint=_FLASH_AGAIN)
@@ -56,7 +56,7 @@ def check_files(
 
     names: which of them, None for all. from_medium: have the kernel forget what it holds of them in memory, so
     that the medium is read (Linux; a file that was just written must be synced before). Raises DigestError for
-    the first that is missing, no plain file, or not what the manifest says, DeployError for one that may not be
+    the first that is missing, no plain file, or not what the manifest says, DeployError for one that cannot be
     read.
     """
     for name in manifest.files if names is None else names:
@@ -98,12 +98,10 @@ def _opened(folder: Path, name: str, from_medium: bool) -> Iterator[int]:
             yield handle
         finally:
             os.close(handle)
-    except PermissionError as error:
-        raise _unreadable(error, path) from error
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DigestError("is missing", where=path, hint=_FLASH_AGAIN) from error
     except OSError as error:
-        raise DigestError(
-            f"cannot be read ({error.strerror or error})", where=path, hint=_FLASH_AGAIN
-        ) from error
+        raise _unreadable(error, path) from error
 
 
 def _chunks(handle: int) -> Iterator[bytes]:
@@ -128,8 +126,5 @@ def _mode(path: Path) -> int:
 
 
 def _unreadable(error: OSError, path: Path) -> DeployError:
-    return DeployError(
-        f"cannot be read ({error.strerror or error})",
-        where=path,
-        hint="let the user of this process read it",
-    )
+    hint = "let the user of this process read it" if isinstance(error, PermissionError) else _FLASH_AGAIN
+    return DeployError(f"cannot be read ({error.strerror or error})", where=path, hint=hint)
