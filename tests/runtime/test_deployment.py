@@ -497,6 +497,23 @@ def test_a_record_that_is_none(
     assert (live(root).digest, live(root).target) == (digests[1], "board")
 
 
+def test_without_its_record_another_takes_over(
+    root: Path, bundles: list[Path], digests: list[str], flash: Callable[..., Any], failing: Path
+) -> None:
+    """What a flash that died has left is in nobody's way, and nothing is lost before the new one has proved itself."""
+    flash(bundles[0])
+    flash(bundles[1])
+    (root / "releases" / f"{digests[1]}.json").write_bytes(b"")
+    (root / ".current.new").symlink_to("releases/" + "0" * 64)
+    held = tree(root)
+    with pytest.raises(ParityError):
+        flash(failing)
+    assert tree(root) == held
+    assert flash(bundles[2]).previous is None
+    assert live(root).digest == digests[2]
+    assert listing(root) == whole(digests[2])
+
+
 def test_a_record_behind_a_link_is_not_read(
     root: Path, tmp_path: Path, bundles: list[Path], digests: list[str], flash: Callable[..., Any]
 ) -> None:

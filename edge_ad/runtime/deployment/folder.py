@@ -141,7 +141,7 @@ def put_in_place(staged: Path, release: Path) -> None:
     """Give a proven release its name. What has that name, a damaged release, is left beside where it was staged.
 
     The two are exchanged in one step where the file system can. Where it cannot, there is a moment without
-    either; the damaged one comes back when the second step fails.
+    either; the damaged one comes back when the second step fails. `switch` makes the names durable.
     """
     if not os.path.lexists(release):
         staged.rename(release)
@@ -153,7 +153,6 @@ def put_in_place(staged: Path, release: Path) -> None:
         except BaseException:
             aside.rename(release)
             raise
-    sync_folder(release.parent)
 
 
 def sweep(root: Path, pair: Pair | None) -> None:
