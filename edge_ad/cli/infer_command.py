@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import click
@@ -35,15 +36,15 @@ def command(
     from edge_ad.runtime.golden import npz_bytes
     from edge_ad.runtime.heads import evaluate
 
-    with load(bundle) as live:
+    with load(bundle, target=target) as live:
         payload = live.manifest.payload(target or live.target)
         batch = _read(input_, live.manifest.input)
-        engine = open_engine(payload, live.folder, **({} if threads is None else {"threads": threads}))
-        results = [engine.infer(one[None]) for one in batch]
+        options = {} if threads is None else {"threads": threads}
+        with closing(open_engine(payload, live.folder, **options)) as engine:
+            results = [engine.infer(one[None]) for one in batch]
+            info = engine.describe()
         arrays = {name: np.concatenate([r[name] for r in results]) for name in payload.outputs}
         scores = np.concatenate([evaluate(payload.head, r).scores for r in results])
-        info = engine.describe()
-        engine.close()
     write_atomic(output, npz_bytes({**arrays, "score": scores}))
     threshold = payload.thresholds.compiled.value
     if as_json:

@@ -60,7 +60,7 @@ def command(
     stop = threading.Event()
     # What is open already is closed when a later part cannot be opened.
     with contextlib.ExitStack() as opened:
-        live = opened.enter_context(load(bundle))
+        live = opened.enter_context(load(bundle, target=target))
         payload = live.manifest.payload(target or live.target)
         limit = payload.thresholds.compiled.value if threshold is None else threshold
         if threshold is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import click
 
 from edge_ad.cli.options import out, print_json
@@ -21,12 +23,12 @@ def command(bundle: str, target: str | None, threads: int | None, as_json: bool)
     from edge_ad.runtime.engines import open_engine
     from edge_ad.runtime.golden import check_golden
 
-    with load(bundle) as live:
+    with load(bundle, target=target) as live:
         payload = live.manifest.payload(target or live.target)
-        engine = open_engine(payload, live.folder, **({} if threads is None else {"threads": threads}))
-        result = check_golden(payload, live.folder, engine)
-        info = engine.describe()
-        engine.close()
+        options = {} if threads is None else {"threads": threads}
+        with closing(open_engine(payload, live.folder, **options)) as engine:
+            result = check_golden(payload, live.folder, engine)
+            info = engine.describe()
     if as_json:
         print_json({**vars(result), "engine": {**vars(info)}})
     result.require()
