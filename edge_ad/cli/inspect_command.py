@@ -11,24 +11,27 @@ from edge_ad.cli.options import out, print_json
 
 
 @click.command("inspect")
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("bundle")
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest and the digest as JSON.")
 @click.option(
     "--report", type=click.Path(path_type=Path), help="Write the bundle's HTML report to this file."
 )
-def command(bundle: Path, as_json: bool, report: Path | None) -> None:
-    """Show what is in a bundle, after checking every digest in it."""
-    from edge_ad.bundle.archive import open_bundle
+def command(bundle: str, as_json: bool, report: Path | None) -> None:
+    """Show what is in a bundle, after checking every digest in it.
+
+    BUNDLE is a .edgead file or dir:/opt/line3.
+    """
     from edge_ad.bundle.atomic import write_atomic
     from edge_ad.errors import BundleError
+    from edge_ad.runtime.deployment import check_files, load
 
-    with open_bundle(bundle) as opened:
-        opened.verify()
-        manifest, digest = opened.manifest, opened.digest
+    with load(bundle) as live:
+        manifest, digest = live.manifest, live.digest
+        check_files(live.folder, manifest)
         if report is not None:
             if manifest.report is None:
                 raise BundleError("holds no report", where=bundle)
-            write_atomic(report, opened.read(manifest.report))
+            write_atomic(report, (live.folder / manifest.report).read_bytes())
     if as_json:
         print_json({"digest": digest, "manifest": manifest.model_dump(mode="json", by_alias=True)})
         return

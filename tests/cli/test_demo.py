@@ -18,7 +18,7 @@ def test_the_demo_goes_from_generated_parts_to_events_over_mqtt(edge_ad, tmp_pat
         assert event["schema"] == "edge-ad/event/1" and event["kind"] == "new" and event["score"] > threshold
         assert event["bundle"] == found["digest"] and event["threshold"] == threshold
     inspected = edge_ad("inspect", f"dir:{folder / 'line'}", "--json")
-    assert json.loads(inspected.out)["payloads"][0]["thresholds"] == found["thresholds"]
+    assert json.loads(inspected.out)["manifest"]["payloads"][0]["thresholds"] == found["thresholds"]
     scores = edge_ad("run", f"dir:{folder / 'line'}", "--source", folder / "belt", "--sink", "stdout")
     again = [json.loads(line) for line in scores.out.splitlines()]
     assert [(e["sample"], e["score"]) for e in again if e.get("kind") == "new"] == [
