@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
+from edge_ad.bundle.archive import write_bundle
 from edge_ad.bundle.manifest import Manifest
 
 TARGET = "openvino-cpu"
@@ -97,3 +99,10 @@ class Sample:
 @pytest.fixture(scope="session")
 def sample() -> Sample:
     return Sample()
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, sample) -> Path:
+    path = tmp_path / "part.edgead"
+    write_bundle(path, sample.manifest, sample.members)
+    return path
