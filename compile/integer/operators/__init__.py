@@ -1,0 +1,25 @@
+"""How each .tflite operator becomes records; importing this fills `lower.OPERATORS`."""
+
+from edge_ad.compile.integer.operators import (
+    arithmetic,
+    convolution,
+    fully_connected,
+    pooling,
+    reduction,
+    resize,
+    shape,
+    softmax,
+    tables,
+)
+
+__all__ = [
+    "arithmetic",
+    "convolution",
+    "fully_connected",
+    "pooling",
+    "reduction",
+    "resize",
+    "shape",
+    "softmax",
+    "tables",
+]

@@ -1,0 +1,1 @@
+"""Records of ADD, SUB, MUL, MEAN, SOFTMAX and tables."""

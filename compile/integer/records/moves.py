@@ -1,0 +1,1 @@
+"""Records of shape operators: strided copies and fills."""

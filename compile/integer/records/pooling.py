@@ -1,0 +1,1 @@
+"""Records of AVERAGE_POOL_2D, MAX_POOL_2D and the resizes."""
