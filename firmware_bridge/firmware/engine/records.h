@@ -18,8 +18,82 @@ typedef struct {
     int32_t high;
 } edge_fully_connected;
 
+typedef struct {
+    edge_ref a;
+    edge_ref b;
+    edge_ref output;
+    edge_ref geometry;
+    int32_t a_zero;
+    int32_t a_multiplier;
+    int32_t a_shift;
+    int32_t b_zero;
+    int32_t b_multiplier;
+    int32_t b_shift;
+    int32_t b_sign;
+    int32_t multiplier;
+    int32_t shift;
+    int32_t output_zero;
+    int32_t low;
+    int32_t high;
+} edge_add;
+
+typedef struct {
+    edge_ref a;
+    edge_ref b;
+    edge_ref output;
+    edge_ref geometry;
+    int32_t a_zero;
+    int32_t b_zero;
+    int32_t multiplier;
+    int32_t shift;
+    int32_t output_zero;
+    int32_t low;
+    int32_t high;
+} edge_multiply;
+
+typedef struct {
+    edge_ref input;
+    edge_ref output;
+    int32_t kept0;
+    int32_t kept1;
+    int32_t kept2;
+    int32_t kept_stride0;
+    int32_t kept_stride1;
+    int32_t kept_stride2;
+    int32_t reduced0;
+    int32_t reduced1;
+    int32_t reduced2;
+    int32_t reduced_stride0;
+    int32_t reduced_stride1;
+    int32_t reduced_stride2;
+    int32_t bias;
+    int32_t multiplier;
+    int32_t shift;
+    int32_t output_zero;
+} edge_mean;
+
+typedef struct {
+    edge_ref input;
+    edge_ref output;
+    edge_ref table;
+    int32_t size;
+} edge_table;
+
+typedef struct {
+    edge_ref input;
+    edge_ref output;
+    edge_ref exponentials;
+    int32_t rows;
+    int32_t depth;
+} edge_softmax;
+
 /* X(name) for each operator, in the order of their numbers. */
 #define EDGE_OPERATORS(X) \
     X(fully_connected) \
+    X(add) \
+    X(multiply) \
+    X(mean) \
+    X(table) \
+    X(softmax) \
 
 #endif
