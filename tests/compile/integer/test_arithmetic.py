@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tflite_maker import Maker, reference
 
 from edge_ad.compile.integer.image import Image, build_image
 from edge_ad.compile.integer.operators.arithmetic import broadcast_geometry
@@ -13,8 +14,6 @@ from edge_ad.compile.integer.read import parse_tflite
 from edge_ad.compile.integer.records.arithmetic import Table
 from edge_ad.errors import TargetError
 from edge_ad.firmware_bridge.host_library import HostModel
-
-from tflite_maker import Maker, reference  # noqa: I001
 
 KINDS = ["ADD", "SUB", "MUL"]
 ALL_PAIRS = (
@@ -25,7 +24,7 @@ ALL_PAIRS = (
 
 def compiled(content: bytes) -> tuple[Image, HostModel]:
     image = build_image(parse_tflite(content), "plain")
-    return image, HostModel(image.content)
+    return image, HostModel(image.content, image.plan.size)
 
 
 def random_scales(rng: np.random.Generator, kind: str) -> tuple[float, float, float]:
