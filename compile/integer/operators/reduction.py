@@ -54,7 +54,7 @@ Walk = list[tuple[int, int]]  # three (extent, stride in elements), outermost fi
 
 
 def merged_walks(shape: tuple[int, ...], reduced: set[int]) -> tuple[Walk, Walk] | None:
-    """How to walk the kept and the reduced dimensions, neighbours of one sort merged; None where more than 3 remain."""
+    """How to walk the kept and the reduced dimensions, neighbours of one sort merged; None where over 3 remain."""
     walks: tuple[Walk, Walk] = ([], [])
     stride, last = 1, None
     for axis in reversed(range(len(shape))):
@@ -81,7 +81,7 @@ def _fields(name: str, walk: Walk) -> dict[str, int]:
 def mean_multiplier(ratio: float, elements: int) -> tuple[int, int]:
     """(multiplier, shift) of ratio / elements, as LiteRT folds the division into the requantization."""
     multiplier, shift = quantize_multiplier(ratio)
-    up = min(elements.bit_length() - 1, 32, 31 + shift)
+    up = min(elements.bit_length() - 1, 31 + shift)
     return (multiplier << up) // elements, shift - up
 
 

@@ -27,7 +27,7 @@ def compiled(content: bytes) -> tuple[Image, HostModel]:
     return image, HostModel(image.content, image.plan.size)
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=750, deadline=None)
 @given(st.sampled_from([1.0, 0.5, 0.01, 2.3, 30.0]), st.integers(1, 4), st.integers(0, 2**32 - 1))
 def test_equals_the_reference(beta: float, rank: int, seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -33,7 +33,7 @@ def compiled(content: bytes) -> tuple[Image, HostModel]:
     return image, HostModel(image.content, image.plan.size)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=600, deadline=None)
 @given(st.sampled_from(KINDS), st.integers(0, 2**32 - 1))
 def test_equals_the_reference(kind: str, seed: int) -> None:
     rng = np.random.default_rng(seed)
