@@ -50,41 +50,64 @@ static void walk(const geometry *g, const int8_t *a, const int8_t *b, int8_t *ou
                         b + i * g->b[0] + j * g->b[1] + k * g->b[2] + l * g->b[3], g->b[4], output, n);
 }
 
-/* An operand in units that leave room for the other one: 20 bits more than it has. */
-static inline int32_t raised(int8_t value, int32_t zero, int32_t multiplier, int32_t shift)
+/* edge_scale_twice of x with shift = -right, for ADD alone: none of its values reaches 2^29, so that twice x fits and
+ * both roundings are plain sums. */
+typedef struct {
+    int32_t multiplier, right;
+    uint32_t half, away; /* half of the last place and, for negative values, 1 less; both 0 without a shift */
+} scaling;
+
+static scaling prepare(int32_t multiplier, int32_t shift)
 {
-    const uint32_t offset = (uint32_t)value - (uint32_t)zero;
-    return edge_scale_twice((int32_t)(offset << 20), multiplier, shift);
+    const uint32_t half = ((uint32_t)1 << -shift) >> 1;
+    const scaling s = {multiplier, -shift, half, half ? UINT32_MAX : 0};
+    return s;
 }
 
+static inline int32_t scale(uint32_t twice_x, scaling s)
+{
+    const int64_t product = (int64_t)(int32_t)twice_x * s.multiplier;
+    const int32_t high = (int32_t)((product + ((int64_t)1 << 31)) >> 32);
+    const uint32_t down = (uint32_t)(high >> 31) & s.away;
+    return (int32_t)((uint32_t)high + s.half + down) >> s.right;
+}
+
+/* Operands are raised by 20 bits before they are scaled. */
 static void add_row(const void *record, const int8_t *a, int32_t a_step, const int8_t *b, int32_t b_step,
                     int8_t *output, int32_t n)
 {
-    const edge_add *p = record;
-    for (; n > 0; n--, a += a_step, b += b_step) {
-        const uint32_t left = (uint32_t)raised(*a, p->a_zero, p->a_multiplier, p->a_shift);
-        const uint32_t right = (uint32_t)raised(*b, p->b_zero, p->b_multiplier, p->b_shift);
-        const int32_t sum = (int32_t)(left + (uint32_t)p->b_sign * right);
-        *output++ = edge_int8(edge_scale_twice(sum, p->multiplier, p->shift), p->output_zero, p->low, p->high);
+    const edge_add p = *(const edge_add *)record; /* a copy: the output cannot alias it */
+    const scaling left = prepare(p.a_multiplier, p.a_shift), right = prepare(p.b_multiplier, p.b_shift);
+    const scaling last = prepare(p.multiplier, p.shift);
+    for (int8_t *const end = output + n; output < end; a += a_step, b += b_step) {
+        const int32_t x = scale(((uint32_t)(int32_t)*a - (uint32_t)p.a_zero) << 21, left);
+        const int32_t y = scale(((uint32_t)(int32_t)*b - (uint32_t)p.b_zero) << 21, right);
+        const uint32_t sum = (uint32_t)x + (uint32_t)p.b_sign * (uint32_t)y;
+        *output++ = edge_int8(scale(2u * sum, last), p.output_zero, p.low, p.high);
     }
 }
 
 static void multiply_row(const void *record, const int8_t *a, int32_t a_step, const int8_t *b,
                          int32_t b_step, int8_t *output, int32_t n)
 {
-    const edge_multiply *p = record;
-    for (; n > 0; n--, a += a_step, b += b_step) {
-        const uint32_t left = (uint32_t)(int32_t)*a - (uint32_t)p->a_zero;
-        const uint32_t right = (uint32_t)(int32_t)*b - (uint32_t)p->b_zero;
-        const int32_t scaled = edge_scale_twice((int32_t)(left * right), p->multiplier, p->shift);
-        *output++ = edge_int8(scaled, p->output_zero, p->low, p->high);
+    const edge_multiply p = *(const edge_multiply *)record; /* a copy: the output cannot alias it */
+    for (int8_t *const end = output + n; output < end; a += a_step, b += b_step) {
+        const uint32_t left = (uint32_t)(int32_t)*a - (uint32_t)p.a_zero;
+        const uint32_t right = (uint32_t)(int32_t)*b - (uint32_t)p.b_zero;
+        const int32_t scaled = edge_scale_twice((int32_t)(left * right), p.multiplier, p.shift);
+        *output++ = edge_int8(scaled, p.output_zero, p.low, p.high);
     }
+}
+
+static bool scales_down(int32_t multiplier, int32_t shift)
+{
+    return edge_scales_ok(&multiplier, &shift, 1) && shift <= 0;
 }
 
 bool edge_check_add(const edge_model *m, const edge_add *p)
 {
-    return operands_ok(m, p->a, p->b, p->output, p->geometry) && edge_scales_ok(&p->multiplier, &p->shift, 1) &&
-           edge_scales_ok(&p->a_multiplier, &p->a_shift, 1) && edge_scales_ok(&p->b_multiplier, &p->b_shift, 1);
+    return operands_ok(m, p->a, p->b, p->output, p->geometry) && scales_down(p->a_multiplier, p->a_shift) &&
+           scales_down(p->b_multiplier, p->b_shift) && scales_down(p->multiplier, p->shift);
 }
 
 void edge_run_add(const edge_model *m, const edge_add *p)

@@ -13,6 +13,6 @@ void edge_run_table(const edge_model *m, const edge_table *p)
     const uint8_t *input = edge_at(m, p->input);
     const uint8_t *table = edge_at(m, p->table);
     uint8_t *output = edge_to(m, p->output);
-    for (int32_t i = 0; i < p->size; i++)
-        output[i] = table[input[i]];
+    for (const uint8_t *const end = output + p->size; output < end;)
+        *output++ = table[*input++];
 }
