@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from edge_ad.compile.integer.graph import Node, Tensor
 from edge_ad.compile.integer.lower import OPERATORS, Builder
+from edge_ad.compile.integer.operators.operands import operands, refuse_constant
 from edge_ad.compile.integer.operators.tables import emit_table
 from edge_ad.compile.integer.records.arithmetic import Add, Multiply
 from edge_ad.compile.integer.requantize import activation_range, quantize_multiplier
@@ -78,13 +79,8 @@ def broadcast_geometry(a: tuple[int, ...], b: tuple[int, ...]) -> npt.NDArray[np
 
 
 def _operands(builder: Builder, node: Node) -> tuple[Tensor, Tensor, Tensor]:
-    if len(node.inputs) != 2 or min(node.inputs) < 0:
-        raise builder.refuse(node, f"takes two operands, not {len(node.inputs)}")
-    a, b = (builder.tensor(i) for i in node.inputs)
-    if a.data is not None and b.data is not None:
-        raise builder.refuse(
-            node, "both operands are constants", "convert the network again with constants folded"
-        )
+    a, b, output = operands(builder, node, 2)
+    refuse_constant(builder, node, a, b)
     for tensor in (a, b):
         quantized = (
             len(tensor.scales) == 1 and 0 < tensor.scale < float("inf") and -128 <= tensor.zero_point <= 127
@@ -95,7 +91,7 @@ def _operands(builder: Builder, node: Node) -> tuple[Tensor, Tensor, Tensor]:
                 f"the constant '{tensor.name}' is no INT8 with one scale",
                 "quantize it per tensor to INT8",
             )
-    return a, b, builder.tensor(node.outputs[0])
+    return a, b, output
 
 
 def _add(builder: Builder, node: Node, a: Tensor, b: Tensor, output: Tensor) -> dict[str, Any]:

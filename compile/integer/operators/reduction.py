@@ -11,6 +11,7 @@ import numpy as np
 
 from edge_ad.compile.integer.graph import Node
 from edge_ad.compile.integer.lower import OPERATORS, Builder
+from edge_ad.compile.integer.operators.operands import operands, refuse_constant
 from edge_ad.compile.integer.records.arithmetic import Mean
 from edge_ad.compile.integer.requantize import quantize_multiplier
 
@@ -19,14 +20,10 @@ MAX_ELEMENTS = 1 << 23  # more would leave 32 bits
 
 def mean(builder: Builder, node: Node) -> None:
     """(…) over constant axes; keepDims or not is only the output's shape."""
-    source, output = builder.tensor(node.inputs[0]), builder.tensor(node.outputs[0])
-    axes = builder.tensor(node.inputs[1]) if len(node.inputs) == 2 and node.inputs[1] >= 0 else None
-    if axes is None or axes.data is None or axes.dtype != np.int32:
+    source, axes, output = operands(builder, node, 2)
+    refuse_constant(builder, node, source)
+    if axes.data is None or axes.dtype != np.int32:
         raise builder.refuse(node, "its axes are no INT32 constant", "give the axes as a constant")
-    if source.data is not None:
-        raise builder.refuse(
-            node, "its input is a constant", "convert the network again with constants folded"
-        )
     rank = len(source.shape)
     wanted = [int(axis) for axis in axes.data.ravel()]
     if any(not -rank <= axis < rank for axis in wanted):

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from edge_ad.compile.integer.graph import Node
 from edge_ad.compile.integer.lower import OPERATORS, Builder
+from edge_ad.compile.integer.operators.operands import operands, refuse_constant
 from edge_ad.compile.integer.records.arithmetic import Softmax
 from edge_ad.compile.integer.requantize import quantize_multiplier
 
@@ -24,14 +25,11 @@ _FRACTION = 26  # fractional bits of a distance
 
 def softmax(builder: Builder, node: Node) -> None:
     """(…, depth); the output's scale is 1/256 and its zero point -128, as LiteRT demands."""
-    source, output = builder.tensor(node.inputs[0]), builder.tensor(node.outputs[0])
+    source, output = operands(builder, node, 1)
+    refuse_constant(builder, node, source)
     if source.size != output.size or not source.shape:
         raise builder.refuse(
             node, f"takes a tensor to one of its shape, not {source.shape} to {output.shape}"
-        )
-    if source.data is not None:
-        raise builder.refuse(
-            node, "its input is a constant", "convert the network again with constants folded"
         )
     if (output.scale, output.zero_point) != (1 / 256, -128):
         raise builder.refuse(

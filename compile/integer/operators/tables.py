@@ -7,6 +7,7 @@ import numpy as np
 from edge_ad.compile.integer.graph import Node
 from edge_ad.compile.integer.lower import OPERATORS, Builder
 from edge_ad.compile.integer.one_operator import value_table
+from edge_ad.compile.integer.operators.operands import operands, refuse_constant
 from edge_ad.compile.integer.records import Buffer
 from edge_ad.compile.integer.records.arithmetic import Table
 
@@ -16,14 +17,11 @@ _KINDS = ("RELU", "RELU6", "RELU_N1_TO_1", "RELU_0_TO_1", "LEAKY_RELU", "HARD_SW
 
 def unary(builder: Builder, node: Node) -> None:
     """(…) to (…), from INT8 to INT8 (what reads or writes float does not pass `read`)."""
-    source, output = builder.tensor(node.inputs[0]), builder.tensor(node.outputs[0])
-    if len(node.inputs) != 1 or source.size != output.size:
+    source, output = operands(builder, node, 1)
+    refuse_constant(builder, node, source)
+    if source.size != output.size:
         raise builder.refuse(
-            node, f"takes one input of its output's shape, not {source.shape} to {output.shape}"
-        )
-    if source.data is not None:
-        raise builder.refuse(
-            node, "its input is a constant", "convert the network again with constants folded"
+            node, f"its input and output have one shape, not {source.shape} to {output.shape}"
         )
     emit_table(builder, node, node.inputs[0])
 

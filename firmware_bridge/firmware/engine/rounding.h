@@ -1,4 +1,5 @@
-/* Fixed-point products as LiteRT's reference kernels round them where they round twice: ADD, SUB, MUL, MEAN, SOFTMAX. */
+/* Fixed-point products as LiteRT's reference kernels round them where they round twice:
+ * ADD, SUB, MUL, MEAN, SOFTMAX. */
 #ifndef EDGE_ROUNDING_H
 #define EDGE_ROUNDING_H
 
@@ -18,8 +19,8 @@ static inline int32_t edge_divide_power(int32_t x, int32_t exponent)
     return (x >> exponent) + (((uint32_t)x & mask) > half);
 }
 
-/* x * multiplier / 2^31 * 2^shift, rounded at the product and again at the shift; wraps where it does not fit.
- * shift from -31 to 30, multiplier not negative. */
+/* x * multiplier / 2^31 * 2^shift, rounded at the product and again at the shift; wraps where it does not
+ * fit. shift from -31 to 30, multiplier not negative. */
 static inline int32_t edge_scale_twice(int32_t x, int32_t multiplier, int32_t shift)
 {
     const int32_t left = shift > 0 ? shift : 0;

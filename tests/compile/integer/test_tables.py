@@ -123,3 +123,12 @@ def test_a_way_to_or_from_float_is_refused_with_a_hint(kind: str) -> None:
     m.operator(kind, [pair[0]], [pair[1]], kind.title() + "Options")
     with pytest.raises(ModelError, match=rf"{kind} \(node 0\) works on float32.*full INT8"):
         compiled(m.data([pair[0]], [pair[1]]))
+
+
+@pytest.mark.parametrize("kind", ["RELU", "ADD", "MEAN", "SOFTMAX"])
+def test_a_wrong_number_of_inputs_is_refused(kind: str) -> None:
+    m = Maker()
+    x, y = m.tensor((1, 4), 0.1, 0), m.tensor((1, 4), 0.1, 0)
+    m.operator(kind, [x, x, -1], [y])
+    with pytest.raises(TargetError, match=rf"{kind} \(node 0\).*not 3 to 1"):
+        compiled(m.data([x], [y]))

@@ -50,8 +50,8 @@ static void walk(const geometry *g, const int8_t *a, const int8_t *b, int8_t *ou
                         b + i * g->b[0] + j * g->b[1] + k * g->b[2] + l * g->b[3], g->b[4], output, n);
 }
 
-/* edge_scale_twice of x with shift = -right, for ADD alone: none of its values reaches 2^29, so that twice x fits and
- * both roundings are plain sums. */
+/* edge_scale_twice of x with shift = -right, for ADD alone: none of its values reaches 2^29, so that twice x
+ * fits and both roundings are plain sums. */
 typedef struct {
     int32_t multiplier, right;
     uint32_t half, away; /* half of the last place and, for negative values, 1 less; both 0 without a shift */

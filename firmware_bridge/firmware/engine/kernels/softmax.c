@@ -24,7 +24,7 @@ static int32_t saturated(int64_t x)
     return x > INT32_MAX ? INT32_MAX : x < INT32_MIN ? INT32_MIN : (int32_t)x;
 }
 
-/* 1 / (1 + x) of x from 0 to 1, both with 31 fractional bits: Newton's division with the start 48/17 - 32/17 d. */
+/* 1 / (1 + x) of x from 0 to 1, both with 31 fractional bits: Newton's division from 48/17 - 32/17 d. */
 static int32_t reciprocal(int32_t x)
 {
     const int32_t half = (int32_t)(((int64_t)x + INT32_MAX + 1) >> 1); /* (1 + x) / 2 */
@@ -36,7 +36,7 @@ static int32_t reciprocal(int32_t x)
     return saturated((int64_t)y * 2);
 }
 
-/* exp(value - largest); the cast holds the index in the table even where a damaged plan overlaps input and output. */
+/* exp(value - largest); the cast holds the index in the table even where input and output overlap. */
 static int32_t exponential(const int32_t *exponentials, int32_t largest, int8_t value)
 {
     return exponentials[(uint8_t)(largest - value)];
