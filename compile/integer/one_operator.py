@@ -46,14 +46,15 @@ def value_table(builder: Builder, node: Node, varying: int) -> npt.NDArray[np.in
     except (RuntimeError, ValueError) as error:
         raise builder.refuse(
             node,
-            f"LiteRT's reference kernel refuses it ({_first_line(error)})",
+            f"LiteRT's reference kernel refuses it ({_reason(error)})",
             "quantize it as LiteRT specifies",
         ) from error
     return np.array(interpreter.get_tensor(interpreter.get_output_details()[0]["index"]), np.int8)
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
+def _reason(error: Exception) -> str:
+    """LiteRT's message without the node's number, which is that in the file of one operator."""
+    return str(error).strip().partition("\n")[0].partition("Node number")[0].rstrip(" .")
 
 
 def _file(builder: Builder, node: Node, varying: int) -> bytes:
