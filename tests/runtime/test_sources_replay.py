@@ -143,6 +143,16 @@ def test_a_truncated_array_is_an_error(tmp_path: Path) -> None:
             open_source(str(tmp_path / "x.npy"))
 
 
+@pytest.mark.parametrize(("shape", "dtype"), [((3, 640), np.float32), ((2, 4, 5), np.int8)])
+def test_rows_of_numbers_come_as_they_are(tmp_path: Path, shape: tuple[int, ...], dtype: type) -> None:
+    rows = np.arange(np.prod(shape)).reshape(shape).astype(dtype)
+    np.save(tmp_path / "x.npy", rows)
+    samples = list(open_source(f"npy:{tmp_path / 'x.npy'}"))
+    assert [s.name for s in samples] == [str(n) for n in range(len(rows))]
+    assert samples[0].data.dtype == dtype
+    np.testing.assert_array_equal(np.stack([s.data for s in samples]), rows)
+
+
 @pytest.mark.parametrize("form", ["{}", "images:{}", "video:{}", "npy:{}"])
 def test_a_path_that_is_missing_is_an_error_that_names_it(tmp_path: Path, form: str) -> None:
     with pytest.raises(SourceError, match=f"{tmp_path}/nope: there is no such"):
