@@ -55,6 +55,8 @@ bool edge_scales_ok(const int32_t *multipliers, const int32_t *shifts, int32_t c
 static bool step_ok(const edge_model *m, const edge_step *step)
 {
     const edge_ref record = step->record | EDGE_IN_IMAGE;
+    if (step->record & EDGE_IN_IMAGE)
+        return false;
     if (step->output != EDGE_NO_REF && !edge_writable(m, step->output, step->output_bytes, 1))
         return false;
     switch (step->opcode) {
