@@ -11,7 +11,13 @@ from edge_ad.compile.integer.records.base import (
     header,
     opcode,
 )
-from edge_ad.compile.integer.records.matrix import FullyConnected  # isort: skip
+from edge_ad.compile.integer.records.matrix import (  # isort: skip
+    Convolution,
+    Depthwise,
+    FullyConnected,
+    Geometry,
+    TransposeConvolution,
+)
 from edge_ad.compile.integer.records import arithmetic, moves, pooling  # isort: skip
 
 __all__ = [
@@ -20,9 +26,13 @@ __all__ = [
     "RECORDS",
     "Buffer",
     "Constant",
+    "Convolution",
+    "Depthwise",
     "FullyConnected",
+    "Geometry",
     "Record",
     "Ref",
+    "TransposeConvolution",
     "arithmetic",
     "header",
     "moves",

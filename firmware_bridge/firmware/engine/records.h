@@ -19,6 +19,90 @@ typedef struct {
 } edge_fully_connected;
 
 typedef struct {
+    int32_t batch;
+    int32_t in_h;
+    int32_t in_w;
+    int32_t in_c;
+    int32_t out_h;
+    int32_t out_w;
+    int32_t out_c;
+    int32_t k_h;
+    int32_t k_w;
+    int32_t stride_h;
+    int32_t stride_w;
+    int32_t dilation_h;
+    int32_t dilation_w;
+    int32_t pad_top;
+    int32_t pad_left;
+    int32_t groups;
+    edge_ref input;
+    edge_ref output;
+    edge_ref weights;
+    edge_ref channels;
+    edge_ref scratch;
+    int32_t input_zero;
+    int32_t output_zero;
+    int32_t low;
+    int32_t high;
+} edge_convolution;
+
+typedef struct {
+    int32_t batch;
+    int32_t in_h;
+    int32_t in_w;
+    int32_t in_c;
+    int32_t out_h;
+    int32_t out_w;
+    int32_t out_c;
+    int32_t k_h;
+    int32_t k_w;
+    int32_t stride_h;
+    int32_t stride_w;
+    int32_t dilation_h;
+    int32_t dilation_w;
+    int32_t pad_top;
+    int32_t pad_left;
+    int32_t groups;
+    edge_ref input;
+    edge_ref output;
+    edge_ref weights;
+    edge_ref channels;
+    edge_ref scratch;
+    int32_t input_zero;
+    int32_t output_zero;
+    int32_t low;
+    int32_t high;
+} edge_depthwise;
+
+typedef struct {
+    int32_t batch;
+    int32_t in_h;
+    int32_t in_w;
+    int32_t in_c;
+    int32_t out_h;
+    int32_t out_w;
+    int32_t out_c;
+    int32_t k_h;
+    int32_t k_w;
+    int32_t stride_h;
+    int32_t stride_w;
+    int32_t dilation_h;
+    int32_t dilation_w;
+    int32_t pad_top;
+    int32_t pad_left;
+    int32_t groups;
+    edge_ref input;
+    edge_ref output;
+    edge_ref weights;
+    edge_ref channels;
+    edge_ref scratch;
+    int32_t input_zero;
+    int32_t output_zero;
+    int32_t low;
+    int32_t high;
+} edge_transpose_convolution;
+
+typedef struct {
     edge_ref a;
     edge_ref b;
     edge_ref output;
@@ -90,6 +174,9 @@ typedef struct {
 /* X(name) for each operator, in the order of their numbers. */
 #define EDGE_OPERATORS(X) \
     X(fully_connected) \
+    X(convolution) \
+    X(depthwise) \
+    X(transpose_convolution) \
     X(add) \
     X(multiply) \
     X(mean) \

@@ -1,5 +1,5 @@
-/* FULLY_CONNECTED, plain C. */
-#include "../internal.h"
+/* FULLY_CONNECTED, plain C: four units at a time. */
+#include "../convolution.h"
 
 bool edge_check_fully_connected(const edge_model *m, const edge_fully_connected *p)
 {
@@ -7,9 +7,10 @@ bool edge_check_fully_connected(const edge_model *m, const edge_fully_connected 
     const uint64_t weights = edge_extent(p->units, p->depth, 1, 1);
     const uint64_t input = edge_extent(p->batch, p->depth, 1, 1);
     const uint64_t output = edge_extent(p->batch, p->units, 1, 1);
-    if (!units || !weights || !input || !output || !edge_readable(m, p->input, input, 1) ||
-        !edge_writable(m, p->output, output, 1) || !edge_readable(m, p->weights, weights, 1) ||
-        !edge_readable(m, p->channels, 12 * units, 4) || !(p->channels & EDGE_IN_IMAGE))
+    if (!units || !weights || !input || !output || (weights | input | output) >> 31 ||
+        !edge_readable(m, p->input, input, 1) || !edge_writable(m, p->output, output, 1) ||
+        !edge_readable(m, p->weights, weights, 1) || !(p->channels & EDGE_IN_IMAGE) ||
+        !edge_readable(m, p->channels, 12 * units, 4) || p->low < -128 || p->low > p->high || p->high > 127)
         return false;
     const int32_t *channels = edge_at(m, p->channels);
     return edge_scales_ok(channels + units, channels + 2 * units, p->units);
@@ -23,12 +24,18 @@ void edge_run_fully_connected(const edge_model *m, const edge_fully_connected *p
     int8_t *output = edge_to(m, p->output);
     for (int32_t b = 0; b < p->batch; b++, input += p->depth) {
         const int8_t *weights = edge_at(m, p->weights);
-        for (int32_t u = 0; u < p->units; u++, weights += p->depth) {
-            uint32_t sum = (uint32_t)bias[u];
-            for (int32_t d = 0; d < p->depth; d++)
-                sum += (uint32_t)(input[d] * weights[d]);
-            const int32_t scaled = edge_scale_once((int32_t)sum, multipliers[u], shifts[u]);
-            *output++ = edge_int8(scaled, p->output_zero, p->low, p->high);
+        for (int32_t u = 0, lanes; u < p->units; u += lanes, weights += lanes * p->depth) {
+            uint32_t sum[4] = {0, 0, 0, 0};
+            lanes = p->units - u >= 4 ? 4 : 1;
+            if (lanes == 4)
+                edge_dot4(input, weights, p->depth, p->depth, sum);
+            else
+                edge_dot(input, weights, p->depth, sum);
+            for (int32_t k = 0; k < lanes; k++) {
+                const int32_t total = (int32_t)(sum[k] + (uint32_t)bias[u + k]);
+                const int32_t scaled = edge_scale_once(total, multipliers[u + k], shifts[u + k]);
+                *output++ = edge_int8(scaled, p->output_zero, p->low, p->high);
+            }
         }
     }
 }

@@ -1,0 +1,75 @@
+/* What CONV_2D, DEPTHWISE_CONV_2D, TRANSPOSE_CONV and FULLY_CONNECTED share: checks, plain-C dot products. */
+#ifndef EDGE_CONVOLUTION_H
+#define EDGE_CONVOLUTION_H
+
+#include "internal.h"
+
+/* The records of all three convolutions have the same layout; this copy serves code that they share. */
+#define EDGE_SAME_LAYOUT(name) \
+    typedef char edge_##name##_layout[sizeof(edge_##name) == sizeof(edge_convolution) ? 1 : -1]
+EDGE_SAME_LAYOUT(depthwise);
+EDGE_SAME_LAYOUT(transpose_convolution);
+
+/* Whether every position of a walk along one axis, and what it is made of, fits an int32_t. */
+static inline bool edge_walk_ok(int32_t count, int32_t stride, int32_t taps, int32_t dilation, int32_t pad)
+{
+    const int32_t limit = 1 << 24;
+    if (stride < 1 || stride > limit || dilation < 1 || dilation > limit || pad < 0 || pad > limit)
+        return false;
+    return (int64_t)(count - 1) * stride + (int64_t)(taps - 1) * dilation <= (int64_t)1 << 30;
+}
+
+/* Whether all that a convolution's extents ask for lies in bounds; its offsets fit an int32_t. */
+static inline bool edge_convolution_ok(const edge_model *m, const edge_convolution *p)
+{
+    const uint64_t input = edge_extent(p->batch, p->in_h, p->in_w, p->in_c);
+    const uint64_t output = edge_extent(p->batch, p->out_h, p->out_w, p->out_c);
+    if (!input || !output || p->groups < 1 || p->in_c % p->groups || p->out_c % p->groups)
+        return false;
+    const uint64_t weights = edge_extent(p->out_c, p->k_h, p->k_w, p->in_c / p->groups);
+    if (!weights || (input | output | weights) >> 31 || !edge_readable(m, p->input, input, 1) || !edge_writable(m, p->output, output, 1) ||
+        !edge_readable(m, p->weights, weights, 1) || !(p->channels & EDGE_IN_IMAGE) ||
+        !edge_readable(m, p->channels, 12 * (uint64_t)p->out_c, 4))
+        return false;
+    const int32_t *channels = edge_at(m, p->channels);
+    return p->input_zero >= -128 && p->input_zero <= 127 && p->low >= -128 && p->low <= p->high &&
+           p->high <= 127 && edge_scales_ok(channels + p->out_c, channels + 2 * p->out_c, p->out_c);
+}
+
+/* One output channel's bias, multiplier and shift applied. */
+static inline int8_t edge_channel_out(const edge_convolution *p, const int32_t *channels, int32_t c,
+                                      uint32_t sum)
+{
+    const int32_t scaled = edge_scale_once((int32_t)(sum + (uint32_t)channels[c]), channels[p->out_c + c],
+                                           channels[2 * p->out_c + c]);
+    return edge_int8(scaled, p->output_zero, p->low, p->high);
+}
+
+/* sum += x . w, n values */
+static inline void edge_dot(const int8_t *x, const int8_t *w, int32_t n, uint32_t *sum)
+{
+    uint32_t s = *sum;
+    for (const int8_t *end = x + n; x != end;)
+        s += (uint32_t)(*x++ * *w++);
+    *sum = s;
+}
+
+/* sum[k] += x . (w + k * stride), n values, k = 0 to 3: each input is loaded once for four channels. */
+static inline void edge_dot4(const int8_t *x, const int8_t *w, int32_t stride, int32_t n, uint32_t *sum)
+{
+    const int8_t *w1 = w + stride, *w2 = w1 + stride, *w3 = w2 + stride;
+    uint32_t s0 = sum[0], s1 = sum[1], s2 = sum[2], s3 = sum[3];
+    for (const int8_t *end = x + n; x != end;) {
+        const int32_t value = *x++;
+        s0 += (uint32_t)(value * *w++);
+        s1 += (uint32_t)(value * *w1++);
+        s2 += (uint32_t)(value * *w2++);
+        s3 += (uint32_t)(value * *w3++);
+    }
+    sum[0] = s0;
+    sum[1] = s1;
+    sum[2] = s2;
+    sum[3] = s3;
+}
+
+#endif
