@@ -15,8 +15,8 @@ from edge_ad.compile.integer.graph import Graph
 from edge_ad.compile.integer.image import build_image
 from edge_ad.errors import MissingDependencyError, ModelError, ParityError
 from edge_ad.firmware_bridge.host_library import HostModel
-from edge_ad.runtime.golden import INPUT, SCORE, npz_bytes
-from edge_ad.runtime.heads import evaluate
+from edge_ad.runtime.golden import SCORE, npz_bytes
+from edge_ad.runtime.heads import INPUT, evaluate
 
 N_RANDOM, N_NORMAL = 12, 4
 IMAGE_BYTES = 4096  # of vectors in the image itself, which costs flash: at least one, at most this many bytes
@@ -45,11 +45,14 @@ class Network:
             from ai_edge_litert.interpreter import Interpreter, OpResolverType
         except ImportError as error:
             raise MissingDependencyError(
-                "compiling .tflite files needs the package 'ai-edge-litert'", hint="pip install 'edge-ad[compile]'"
+                "compiling .tflite files needs the package 'ai-edge-litert'",
+                hint="pip install 'edge-ad[compile]'",
             ) from error
         try:
             interpreter = Interpreter(
-                model_content=self.content, experimental_op_resolver_type=OpResolverType.BUILTIN_REF, num_threads=1
+                model_content=self.content,
+                experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
+                num_threads=1,
             )
             interpreter.allocate_tensors()
         except (RuntimeError, ValueError) as error:
@@ -92,12 +95,15 @@ def golden_vectors(
     """
     inputs = [np.asarray(x, np.int8) for x in (normals or [])[:N_NORMAL]]
     rng = np.random.default_rng(0)
-    inputs += [np.full(spec.shape, value, np.int8) for value in (-128, 127, spec.preprocess.params["zero_point"])]
+    inputs += [
+        np.full(spec.shape, value, np.int8) for value in (-128, 127, spec.preprocess.params["zero_point"])
+    ]
     inputs += [rng.integers(-128, 128, spec.shape).astype(np.int8) for _ in range(N_RANDOM)]
     outputs = [prove(network, values) for values in inputs]
     shapes = [_batched(network.graph.tensors[i].shape) for i in network.graph.outputs]
     arrays = {
-        name: np.concatenate([o[n].reshape(shapes[n]) for o in outputs]) for n, name in enumerate(network.outputs)
+        name: np.concatenate([o[n].reshape(shapes[n]) for o in outputs])
+        for n, name in enumerate(network.outputs)
     }
     batch = np.concatenate(inputs)
     scores = evaluate(head, {INPUT: batch, **arrays}).scores
@@ -128,7 +134,9 @@ def image_vectors(network: Network, vectors: Vectors) -> list[tuple[list[bytes],
     ]
 
 
-def scores_of(network: Network, head: HeadSpec, inputs: Iterable[npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
+def scores_of(
+    network: Network, head: HeadSpec, inputs: Iterable[npt.NDArray[Any]]
+) -> npt.NDArray[np.float32]:
     """Scores (N,) by the engine on this machine, which every board equals to the bit."""
     scores = []
     for values in inputs:

@@ -80,11 +80,18 @@ def read_network(path: Path) -> tuple[bytes, Graph]:
     return raw, parse_tflite(raw, where=str(path))
 
 
-def image_for(graph: Graph, target: ImageTarget, vectors: Sequence[tuple[list[bytes], list[bytes]]] = ()) -> Image:
-    """The model image of a graph for a target, which must have room for it. Raises TargetError, BudgetError."""
+def image_for(
+    graph: Graph,
+    target: ImageTarget,
+    vectors: Sequence[tuple[list[bytes], list[bytes]]] = (),
+    *,
+    check: bool = True,
+) -> Image:
+    """The model image of a graph for a target. Raises TargetError, and BudgetError, unless `check` is false, when
+    the target has no room for it."""
     image = build_image(graph, target.kernels, vectors)
     fit = target.fit(image, parameters(graph))
-    if fit.over:
+    if check and fit.over:
         raise BudgetError(
             f"the network does not fit: {'; '.join(fit.over)}", where=target.name,
             hint="use a smaller network or input, or another target (edge-ad targets); -v shows the arena plan",

@@ -17,11 +17,11 @@ class Board:
     """A board.
 
     name: as its firmware says it in HELLO, and BOARD of the firmware's Makefile. target, kernels: what is compiled
-    for it. machine: QEMU's name, None for real and POSIX boards. slots: where both model slots begin in memory and
-    how many bytes they have, for the emulator. flash_bytes, ram_bytes: of the chip, or what the board uses of an emulated one. slot_bytes:
-    most that an image may have. arena_bytes: memory for activations. firmware_bytes: room for the firmware in
-    flash. reserved_bytes: memory for everything but the arena, the stack among it. run: whether anyone has run it.
-    chip: what pyocd calls it.
+    for it. flash_bytes, ram_bytes: of the chip, or what the board uses of an emulated one. slot_bytes: most that an
+    image may have. arena_bytes: memory for activations. firmware_bytes: room for the firmware in flash.
+    reserved_bytes: memory for everything but the arena, the stack among it. machine: QEMU's name, None for real and
+    POSIX boards. slots: where both model slots lie in memory and how many bytes they have together, for the
+    emulator. chip: what pyocd calls it, for real boards. run: whether anyone has run it.
     """
 
     name: str
@@ -70,7 +70,8 @@ def find(name: str) -> Board:
     known = [board.name for board in BOARDS]
     near = difflib.get_close_matches(name, known, n=1)
     raise UsageError(
-        f"unknown board '{name}'", hint=f"{f'did you mean {near[0]}? ' if near else ''}known: {', '.join(known)}"
+        f"unknown board '{name}'",
+        hint=f"{f'did you mean {near[0]}? ' if near else ''}known: {', '.join(known)}",
     )
 
 

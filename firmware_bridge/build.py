@@ -65,20 +65,34 @@ def sources_digest(board: Board) -> str:
 
 def _require(tool: str, board: Board) -> None:
     if shutil.which(os.environ.get("CC", tool) if tool == "cc" else tool) is None:
-        raise MissingDependencyError(f"building the firmware of '{board.name}' needs {tool}", hint=_TOOLS[tool])
+        raise MissingDependencyError(
+            f"building the firmware of '{board.name}' needs {tool}", hint=_TOOLS[tool]
+        )
 
 
 def _make(board: Board, out: Path) -> None:
-    command = ["make", "-s", "-C", str(FIRMWARE), f"BOARD={board.name}", f"OUT={out}", f"KERNELS={board.kernels}"]
+    command = [
+        "make",
+        "-s",
+        "-C",
+        str(FIRMWARE),
+        f"BOARD={board.name}",
+        f"OUT={out}",
+        f"KERNELS={board.kernels}",
+    ]
     # No flags of a make that we may have been started by.
     environment = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
     try:
         done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=_BUILD_S)
     except subprocess.TimeoutExpired as error:
-        raise FirmwareError(f"building the firmware of '{board.name}' takes longer than {_BUILD_S} s") from error
+        raise FirmwareError(
+            f"building the firmware of '{board.name}' takes longer than {_BUILD_S} s"
+        ) from error
     if done.returncode:
         lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-        first = next((line for line in lines if "error" in line.lower()), lines[0] if lines else "make failed")
+        first = next(
+            (line for line in lines if "error" in line.lower()), lines[0] if lines else "make failed"
+        )
         raise FirmwareError(f"the firmware of '{board.name}' does not build: {first}")
     if not (out / "firmware.elf").exists():
         raise FirmwareError(f"building the firmware of '{board.name}' left no firmware.elf", where=out)

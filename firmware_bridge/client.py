@@ -181,7 +181,9 @@ class BoardClient:
         pieces = []
         for offset in range(0, size, step):
             length = min(step, size - offset)
-            block = self._exchange.request(kind, struct.pack(head, number, offset, length), deadline_s=_QUICK_S)
+            block = self._exchange.request(
+                kind, struct.pack(head, number, offset, length), deadline_s=_QUICK_S
+            )
             if len(block) != length:
                 raise self._nonsense()
             pieces.append(block)
@@ -215,7 +217,9 @@ def parse_hello(raw: bytes, *, where: str) -> Hello:
             "what answers speaks no protocol that this version knows", where=where,
             hint="program the board with this version's firmware: edge-ad flash --program",
         )  # fmt: skip
-    _, abi, kernels, payload, slot_bytes, arena, live, crc, length, boots, cause, build, _ = _HELLO.unpack_from(raw)
+    _, abi, kernels, payload, slot_bytes, arena, live, crc, length, boots, cause, build, _ = (
+        _HELLO.unpack_from(raw)
+    )
     if payload < _INITIAL_PAYLOAD:
         raise LinkError(f"the board takes only {payload} bytes a frame", where=where)
     return Hello(

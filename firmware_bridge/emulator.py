@@ -103,7 +103,11 @@ class Emulator:
         log = self.folder / "board.log"
         with log.open("wb") as output:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
         if self.board.machine:
             url = self._wait_for_qemu(log)

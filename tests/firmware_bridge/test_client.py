@@ -6,6 +6,7 @@ import os
 
 import numpy as np
 import pytest
+from fake_board import SIZE, FakeBoard, Flash, Wire, image
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,7 +14,6 @@ from edge_ad.errors import BoardError, EdgeAdError, LinkError, PortError, Restar
 from edge_ad.firmware_bridge.client import BoardClient, open_client, parse_hello
 from edge_ad.firmware_bridge.flasher import flash_image
 from edge_ad.firmware_bridge.frames import Frame, FrameType
-from fake_board import SIZE, FakeBoard, Flash, Wire, image
 
 FAULTS = {
     "clean": {},

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from fake_board import SLOT_BYTES, FakeBoard, Flash, Wire, image
 
 from edge_ad.errors import BoardError, BudgetError, EdgeAdError, ParityError
 from edge_ad.firmware_bridge.client import BoardClient, open_client
 from edge_ad.firmware_bridge.flasher import flash_image, is_live, read_header, roll_back
-from fake_board import SLOT_BYTES, FakeBoard, Flash, Wire, image
 
 FIRST, SECOND = image(b"GOOD", 3000, 1), image(b"GOOD", 4000, 2)
 
@@ -75,7 +75,11 @@ def test_what_cannot_run_there_is_refused_before_anything_is_sent(
 
 
 def test_an_image_too_long_for_a_slot_says_by_how_much() -> None:
-    with FakeBoard() as board, client_of(board) as client, pytest.raises(BudgetError, match="is 100 bytes too long"):
+    with (
+        FakeBoard() as board,
+        client_of(board) as client,
+        pytest.raises(BudgetError, match="is 100 bytes too long"),
+    ):
         flash_image(client, image(b"GOOD", SLOT_BYTES + 100))
 
 
@@ -96,7 +100,10 @@ def test_a_power_cut_at_any_moment_of_a_flash(cut_after: int) -> None:
     flash = Flash()
     with FakeBoard(flash=flash) as board, client_of(board) as client:
         flash_image(client, FIRST)
-    with FakeBoard(Wire(loss=0.05, seed=cut_after), flash, cut_after=cut_after) as board, client_of(board) as client:
+    with (
+        FakeBoard(Wire(loss=0.05, seed=cut_after), flash, cut_after=cut_after) as board,
+        client_of(board) as client,
+    ):
         try:
             flash_image(client, SECOND)
         except EdgeAdError as error:

@@ -122,9 +122,9 @@ def test_an_array_gives_its_images(tmp_path: Path, form: str) -> None:
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (np.zeros((2, 8, 8), np.uint8), r"holds \(2, 8, 8\) uint8"),
-        (np.zeros((2, 8, 8, 3), np.float32), "float32"),
-        (np.zeros((0, 8, 8, 3), np.uint8), "no images"),
+        (np.zeros(8, np.uint8), r"holds \(8,\) uint8"),
+        (np.zeros((2, 8), np.bool_), "bool"),
+        (np.zeros((0, 8, 8, 3), np.uint8), "no rows"),
         (np.array([{}], object), r"is no \.npy file"),
     ],
 )

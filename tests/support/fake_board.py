@@ -53,7 +53,11 @@ class Wire:
             return []
         if chance() < self.damage:
             position = self._random.randrange(len(raw))
-            raw = raw[:position] + bytes([raw[position] ^ (1 << self._random.randrange(8))]) + raw[position + 1 :]
+            raw = (
+                raw[:position]
+                + bytes([raw[position] ^ (1 << self._random.randrange(8))])
+                + raw[position + 1 :]
+            )
         frames = [raw, raw] if chance() < self.twice else [raw]
         if chance() < self.late:
             self._held += frames
@@ -67,8 +71,12 @@ class Flash:
     """What survives a loss of power."""
 
     slots: list[bytearray] = field(default_factory=lambda: [bytearray(), bytearray()])
-    begun: list[tuple[int, int]] = field(default_factory=lambda: [(0, 0), (0, 0)])  # length and CRC of an upload
-    records: list[tuple[int, int, int] | None] = field(default_factory=lambda: [None, None])  # sequence, length, CRC
+    begun: list[tuple[int, int]] = field(
+        default_factory=lambda: [(0, 0), (0, 0)]
+    )  # length and CRC of an upload
+    records: list[tuple[int, int, int] | None] = field(
+        default_factory=lambda: [None, None]
+    )  # sequence, length, CRC
     boots: int = 0
 
     @property

@@ -31,7 +31,9 @@ def mse(params: dict[str, Any], outputs: dict[str, Tensor]) -> tuple[FloatArray,
     a, b = float(params["input_scale"]), float(params["scale"])
     sums = zip((x * x).sum(1), (x * y).sum(1), (y * y).sum(1), strict=True)
     n = x.shape[1]
-    scores = [max(0.0, (a * a * int(xx) - 2.0 * a * b * int(xy) + b * b * int(yy)) / n) for xx, xy, yy in sums]
+    scores = [
+        max(0.0, (a * a * int(xx) - 2.0 * a * b * int(xy) + b * b * int(yy)) / n) for xx, xy, yy in sums
+    ]
     return np.array(scores, np.float32), None
 
 
