@@ -1,0 +1,4 @@
+/* FULLY_CONNECTED for Cortex-M55. */
+#include "mve.h"
+
+#include "../rows/fully_connected.h"

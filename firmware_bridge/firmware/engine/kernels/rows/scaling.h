@@ -1,0 +1,30 @@
+/* Constants of output channels, for kernels that multiply a run of memory with rows of weights. */
+#ifndef EDGE_SCALING_H
+#define EDGE_SCALING_H
+
+#include "../../convolution.h"
+
+typedef struct {
+    const int32_t *bias, *multipliers, *shifts; /* one a channel */
+    int32_t zero, low, high;
+} edge_scaling;
+
+/* channels: the record's bias[count], multiplier[count], shift[count]. */
+static inline edge_scaling edge_scaling_of(const int32_t *channels, int32_t count, int32_t zero, int32_t low,
+                                           int32_t high)
+{
+    const edge_scaling scaling = {channels, channels + count, channels + 2 * count, zero, low, high};
+    return scaling;
+}
+
+/* The same, from channel `first` on. */
+static inline edge_scaling edge_scaling_from(const edge_scaling *all, int32_t first)
+{
+    edge_scaling scaling = *all;
+    scaling.bias += first;
+    scaling.multipliers += first;
+    scaling.shifts += first;
+    return scaling;
+}
+
+#endif
