@@ -10,6 +10,7 @@ from edge_ad.compile.integer.operators import (
     shape,
     softmax,
     tables,
+    transpose_convolution,
 )
 
 __all__ = [
@@ -22,4 +23,5 @@ __all__ = [
     "shape",
     "softmax",
     "tables",
+    "transpose_convolution",
 ]

@@ -11,6 +11,7 @@ from edge_ad.compile.integer.records.base import (
     header,
     opcode,
 )
+
 from edge_ad.compile.integer.records.matrix import (  # isort: skip
     Convolution,
     Depthwise,

@@ -3,6 +3,7 @@
 #define EDGE_CONVOLUTION_H
 
 #include "internal.h"
+#include "rounding.h"
 
 /* The records of all three convolutions have the same layout; this copy serves code that they share. */
 #define EDGE_SAME_LAYOUT(name) \
@@ -40,8 +41,8 @@ static inline bool edge_convolution_ok(const edge_model *m, const edge_convoluti
 static inline int8_t edge_channel_out(const edge_convolution *p, const int32_t *channels, int32_t c,
                                       uint32_t sum)
 {
-    const int32_t scaled = edge_scale_once((int32_t)(sum + (uint32_t)channels[c]), channels[p->out_c + c],
-                                           channels[2 * p->out_c + c]);
+    const int32_t scaled = edge_scale_twice((int32_t)(sum + (uint32_t)channels[c]), channels[p->out_c + c],
+                                            channels[2 * p->out_c + c]);
     return edge_int8(scaled, p->output_zero, p->low, p->high);
 }
 
