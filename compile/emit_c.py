@@ -43,9 +43,10 @@ def engine_sources(kernels: str) -> Iterator[tuple[str, Path]]:
     A set's own kernel replaces the plain one of the same name.
     """
     own = ENGINE / "kernels" / kernels
-    replaced = {path.name for path in own.glob("*.c")} if kernels != "plain" else set()
-    for path in sorted([*ENGINE.glob("*.[ch]"), *(ENGINE / "kernels").glob("*.[ch]"), *own.glob("*.[ch]")]):
-        if path.parent != ENGINE / "kernels" or path.name not in replaced:
+    others = {ENGINE / "kernels" / name for name in KERNEL_SETS if name != kernels}
+    replaced = {path.name for path in own.glob("*.c")}
+    for path in sorted(ENGINE.rglob("*.[ch]")):
+        if path.parent not in others and not (path.parent == ENGINE / "kernels" and path.name in replaced):
             yield str(path.relative_to(ENGINE)), path
 
 

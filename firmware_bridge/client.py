@@ -22,6 +22,7 @@ _INPUT, _RUN, _OUTPUT, _TENSOR, _REBOOT, _FAULT = 0x07, 0x08, 0x09, 0x0A, 0x0B, 
 _QUICK_S, _SLOW_S = 10.0, 120.0  # an erase, an inference or a commit may take its time
 
 _HELLO = struct.Struct("<BHBHIIbIIIB8sB")
+_FRAME_BITS = 10 * 1100  # of a frame with 1 KiB
 _INITIAL_PAYLOAD = 64  # of a board that has not said hello yet
 
 
@@ -202,12 +203,20 @@ class BoardClient:
 
 
 def open_client(
-    url: str, baud: int = DEFAULT_BAUD, *, unasked: Callable[[Frame], None] | None = None,
-    first_wait_s: float = FIRST_WAIT_S,
-) -> BoardClient:  # fmt: skip
-    """A client on a device file or pyserial URL, which it holds alone. Raises PortError. Say `hello` first."""
+    url: str,
+    baud: int = DEFAULT_BAUD,
+    *,
+    unasked: Callable[[Frame], None] | None = None,
+    first_wait_s: float | None = None,
+) -> BoardClient:
+    """A client on a device file or pyserial URL, which it holds alone. Raises PortError. Say `hello` first.
+
+    unasked: called with each frame that is no answer. first_wait_s: for an answer, before a request is repeated; by
+    default with time for two frames on a slow line.
+    """
     port = open_port(url, baud)
-    return BoardClient(Exchange(port, where=url, unasked=unasked, first_wait_s=first_wait_s), where=url)
+    wait_s = FIRST_WAIT_S + 2 * _FRAME_BITS / baud if first_wait_s is None else first_wait_s
+    return BoardClient(Exchange(port, where=url, unasked=unasked, first_wait_s=wait_s), where=url)
 
 
 def parse_hello(raw: bytes, *, where: str) -> Hello:

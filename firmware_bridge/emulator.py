@@ -14,6 +14,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
@@ -171,7 +172,7 @@ class Emulator:
 
 
 @contextlib.contextmanager
-def _locked(folder: Path):  # type: ignore[no-untyped-def]
+def _locked(folder: Path) -> Iterator[Path]:
     """The board's folder, with nobody else running that board. Raises FirmwareError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)

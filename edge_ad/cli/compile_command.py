@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edge_ad.cli.options import Rate, out, print_json, stages
+from edge_ad.cli.options import Rate, errors, out, print_json, stages
 from edge_ad.errors import TargetError, UsageError
 
 if TYPE_CHECKING:
@@ -114,8 +114,9 @@ def _compile_tflite(
     if plan:
         for target in takers:
             image = image_for(graph, target, check=False)
-            out.print(f"{target.name}: plan of the arena", soft_wrap=True)
-            out.print(describe(image.program, image.plan), soft_wrap=True, markup=False)
+            console = errors if as_json else out
+            console.print(f"{target.name}: plan of the arena", soft_wrap=True)
+            console.print(describe(image.program, image.plan), soft_wrap=True, markup=False)
     made = None
     if bundle is not None:
         made = compile_tflite(

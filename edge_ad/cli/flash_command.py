@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
@@ -129,7 +130,7 @@ def _flash_board(bundle: Path | None, address: BoardAddress, target: str | None,
 
 
 @contextlib.contextmanager
-def _upload_bar():  # type: ignore[no-untyped-def]
+def _upload_bar() -> Iterator[Callable[[int, int], None]]:
     """A progress bar of bytes on standard error."""
     from rich.progress import (
         BarColumn,
