@@ -1,6 +1,7 @@
 """CONV_2D and DEPTHWISE_CONV_2D.
 
-LiteRT's reference rounds twice (at the product and again at the shift); effective scales are float64 products, also where the weights have one scale.
+LiteRT's reference rounds twice, at the product with the multiplier and again at the shift. The effective scale is
+input scale * weight scale / output scale in float64, also where the weights have one scale.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """TRANSPOSE_CONV.
 
-LiteRT's reference adds up all inputs and then rounds twice (at the product and again at the shift); effective scales are float64 products.
+LiteRT's reference adds up all that reaches an output and then rounds as for CONV_2D.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from edge_ad.compile.integer.records.matrix import (  # isort: skip
     Convolution,
     Depthwise,
     FullyConnected,
+    FullyConnectedFine,
     Geometry,
     TransposeConvolution,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "Convolution",
     "Depthwise",
     "FullyConnected",
+    "FullyConnectedFine",
     "Geometry",
     "Record",
     "Ref",

@@ -9,15 +9,7 @@ from edge_ad.compile.integer.records.base import Record, Ref
 
 
 @dataclass(frozen=True)
-class FullyConnected(Record):
-    """output[b, u] = clamp(requantize(bias[u] + sum_d input[b, d] * weights[u, d]) + output_zero).
-
-    weights (units, depth) int8, packed for the kernel set. channels: int32 bias[units], multiplier[units],
-    shift[units]; the input's zero point is folded into the bias.
-    """
-
-    C_NAME: ClassVar[str] = "fully_connected"
-
+class _Multiplying:
     input: Ref
     output: Ref
     weights: Ref
@@ -28,6 +20,27 @@ class FullyConnected(Record):
     output_zero: int
     low: int
     high: int
+
+
+@dataclass(frozen=True)
+class FullyConnected(_Multiplying, Record):
+    """output[b, u] = clamp(requantize(bias[u] + sum_d input[b, d] * weights[u, d]) + output_zero); rounded once.
+
+    weights (units, depth) int8, packed for the kernel set. channels: int32 bias[units], multiplier[units],
+    shift[units]; the input's zero point is folded into the bias.
+    """
+
+    C_NAME: ClassVar[str] = "fully_connected"
+
+
+@dataclass(frozen=True)
+class FullyConnectedFine(_Multiplying, Record):
+    """As `FullyConnected` with weights as they are, for scales that 31 bits are too few for; the same on every board.
+
+    channels: int32 bias[units], multiplier[units], shift[units], and the multipliers' further 31 bits[units].
+    """
+
+    C_NAME: ClassVar[str] = "fully_connected_fine"
 
 
 @dataclass(frozen=True)
@@ -74,7 +87,7 @@ class _Convolving(Geometry):
 
 @dataclass(frozen=True)
 class Convolution(_Convolving, Record):
-    """output = clamp(requantize(bias + sum over taps and channels of input * weight) + output_zero).
+    """output = clamp(requantize(bias + sum over taps and channels of input * weight) + output_zero); rounded twice.
 
     weights: int8 (out_c, k_h, k_w, in_c / groups), packed for the kernel set. channels: int32 bias[out_c],
     multiplier[out_c], shift[out_c]. The bias holds -input_zero * (sum of all the channel's weights), so a tap outside

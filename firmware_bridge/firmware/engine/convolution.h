@@ -5,11 +5,11 @@
 #include "internal.h"
 #include "rounding.h"
 
-/* The records of all three convolutions have the same layout; this copy serves code that they share. */
-#define EDGE_SAME_LAYOUT(name) \
-    typedef char edge_##name##_layout[sizeof(edge_##name) == sizeof(edge_convolution) ? 1 : -1]
-EDGE_SAME_LAYOUT(depthwise);
-EDGE_SAME_LAYOUT(transpose_convolution);
+/* Records of one layout are copied to serve code that they share. */
+#define EDGE_SAME_LAYOUT(a, b) typedef char edge_layout_of_##a[sizeof(edge_##a) == sizeof(edge_##b) ? 1 : -1]
+EDGE_SAME_LAYOUT(depthwise, convolution);
+EDGE_SAME_LAYOUT(transpose_convolution, convolution);
+EDGE_SAME_LAYOUT(fully_connected_fine, fully_connected);
 
 /* Whether every position of a walk along one axis, and what it is made of, fits an int32_t. */
 static inline bool edge_walk_ok(int32_t count, int32_t stride, int32_t taps, int32_t dilation, int32_t pad)
@@ -35,6 +35,22 @@ static inline bool edge_convolution_ok(const edge_model *m, const edge_convoluti
     const int32_t *channels = edge_at(m, p->channels);
     return p->input_zero >= -128 && p->input_zero <= 127 && p->low >= -128 && p->low <= p->high &&
            p->high <= 127 && edge_scales_ok(channels + p->out_c, channels + 2 * p->out_c, p->out_c);
+}
+
+/* Whether all of a FULLY_CONNECTED lies in bounds; rows: of its channels' constants. */
+static inline bool edge_fully_connected_ok(const edge_model *m, const edge_fully_connected *p, uint32_t rows)
+{
+    const uint64_t weights = edge_extent(p->units, p->depth, 1, 1);
+    const uint64_t input = edge_extent(p->batch, p->depth, 1, 1);
+    const uint64_t output = edge_extent(p->batch, p->units, 1, 1);
+    if (!weights || !input || !output || (weights | input | output) >> 31 ||
+        !edge_readable(m, p->input, input, 1) || !edge_writable(m, p->output, output, 1) ||
+        !edge_readable(m, p->weights, weights, 1) || !(p->channels & EDGE_IN_IMAGE) ||
+        !edge_readable(m, p->channels, (uint64_t)p->units * rows * 4, 4) || p->low < -128 ||
+        p->low > p->high || p->high > 127)
+        return false;
+    const int32_t *channels = edge_at(m, p->channels);
+    return edge_scales_ok(channels + p->units, channels + 2 * p->units, p->units);
 }
 
 /* One output channel's bias, multiplier and shift applied. */

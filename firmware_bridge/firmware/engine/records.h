@@ -19,6 +19,19 @@ typedef struct {
 } edge_fully_connected;
 
 typedef struct {
+    edge_ref input;
+    edge_ref output;
+    edge_ref weights;
+    edge_ref channels;
+    int32_t batch;
+    int32_t depth;
+    int32_t units;
+    int32_t output_zero;
+    int32_t low;
+    int32_t high;
+} edge_fully_connected_fine;
+
+typedef struct {
     int32_t batch;
     int32_t in_h;
     int32_t in_w;
@@ -174,6 +187,7 @@ typedef struct {
 /* X(name) for each operator, in the order of their numbers. */
 #define EDGE_OPERATORS(X) \
     X(fully_connected) \
+    X(fully_connected_fine) \
     X(convolution) \
     X(depthwise) \
     X(transpose_convolution) \

@@ -23,10 +23,8 @@ static void fill(int32_t value, const int8_t *w, int32_t stride, int32_t n, int3
     if (value == 0)
         return;
     for (int32_t k = 0; k < lanes; k++, w += stride) {
-        uint32_t total = 0;
         for (int32_t i = 0; i < n; i++)
-            total += (uint32_t)(int32_t)w[i];
-        sum[k] += total * (uint32_t)value;
+            sum[k] += (uint32_t)(value * w[i]);
     }
 }
 

@@ -3,17 +3,7 @@
 
 bool edge_check_fully_connected(const edge_model *m, const edge_fully_connected *p)
 {
-    const uint64_t units = edge_extent(p->units, 1, 1, 1);
-    const uint64_t weights = edge_extent(p->units, p->depth, 1, 1);
-    const uint64_t input = edge_extent(p->batch, p->depth, 1, 1);
-    const uint64_t output = edge_extent(p->batch, p->units, 1, 1);
-    if (!units || !weights || !input || !output || (weights | input | output) >> 31 ||
-        !edge_readable(m, p->input, input, 1) || !edge_writable(m, p->output, output, 1) ||
-        !edge_readable(m, p->weights, weights, 1) || !(p->channels & EDGE_IN_IMAGE) ||
-        !edge_readable(m, p->channels, 12 * units, 4) || p->low < -128 || p->low > p->high || p->high > 127)
-        return false;
-    const int32_t *channels = edge_at(m, p->channels);
-    return edge_scales_ok(channels + units, channels + 2 * units, p->units);
+    return edge_fully_connected_ok(m, p, 3);
 }
 
 void edge_run_fully_connected(const edge_model *m, const edge_fully_connected *p)
