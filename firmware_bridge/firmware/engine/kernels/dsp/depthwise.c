@@ -1,4 +1,5 @@
 /* DEPTHWISE_CONV_2D for Cortex-M4 and M7: four channels from one word of input and one of weights. */
+#define EDGE_ROUNDINGS 2
 #include "dsp.h"
 
 #define EDGE_BLOCK 4

@@ -59,15 +59,20 @@ static inline uint32_t edge_last_word(const int8_t *at, int32_t bytes)
     return word;
 }
 
-/* edge_int8(edge_scale_once(...)). For scales below 1/4 the upper half of the product is enough: the rest of the
- * shift, its rounding and the zero point need four instructions. */
+/* edge_int8(edge_scale(...)). For scales below 1/4 the last rounding shift and the zero point are three instructions:
+ * x / 2^n half up + zero = (x / 2^(n-1) + 1 + 2 zero) / 2, all divisions rounding down. */
 static inline int8_t edge_requantize(uint32_t sum, int32_t multiplier, int32_t shift, const edge_scaling *s)
 {
-    const int32_t rest = -2 - shift;
-    if (rest < 0)
-        return edge_int8(edge_scale_once((int32_t)sum, multiplier, shift), s->zero, s->low, s->high);
-    const int32_t high = (int32_t)(((int64_t)(int32_t)sum * multiplier) >> 32);
-    return (int8_t)edge_clamp(((high >> rest) + 2 * s->zero + 1) >> 1, s->low, s->high);
+    const int32_t n = -shift;
+    if (n < 2)
+        return edge_int8(edge_scale((int32_t)sum, multiplier, shift), s->zero, s->low, s->high);
+#if EDGE_ROUNDINGS == 1
+    const int32_t upper = (int32_t)(((int64_t)(int32_t)sum * multiplier) >> 32) >> (n - 2);
+#else
+    const int32_t product = edge_high_product((int32_t)sum, multiplier);
+    const int32_t upper = (product + (product >> 31)) >> (n - 1); /* half away from zero, not up */
+#endif
+    return (int8_t)edge_clamp((upper + 2 * s->zero + 1) >> 1, s->low, s->high);
 }
 
 static inline void edge_four_rows(const int8_t *x, const uint32_t *w, int32_t depth, const edge_scaling *s, int32_t row,

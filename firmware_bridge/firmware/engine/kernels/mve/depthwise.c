@@ -3,6 +3,7 @@
  * There is no vector by vector multiply-accumulate of 32 bits: bytes are widened to 16 bits as they are loaded, and
  * multiplied to 32 bits, even and odd channels apart. VLD2 takes the channels' constants apart in the same way.
  */
+#define EDGE_ROUNDINGS 2
 #include "mve.h"
 
 #define EDGE_BLOCK EDGE_LANES
@@ -23,9 +24,8 @@ static inline void eight_out(eight sums, const edge_scaling *s, int32_t c, int8_
     const eight multipliers = vld2q_s32(s->multipliers + c), shifts = vld2q_s32(s->shifts + c);
     int16x8_t merged = vdupq_n_s16(0);
     for (int i = 0; i < 2; i++) {
-        const int32x4_t shift = vaddq_n_s32(shifts.val[i], 1);
-        if (vmaxvq_s32(-32, shift) < 0)
-            sums.val[i] = vrshlq_s32(vmulhq_s32(sums.val[i], multipliers.val[i]), shift);
+        if (vmaxvq_s32(-32, shifts.val[i]) < -1)
+            sums.val[i] = edge_scale_four(sums.val[i], multipliers.val[i], shifts.val[i]);
         else {
             int32_t m[4], n[4];
             vst1q_s32(m, multipliers.val[i]);

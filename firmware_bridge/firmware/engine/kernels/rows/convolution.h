@@ -42,10 +42,12 @@ static const int8_t *column(const edge_convolution *p, const int8_t *input, int3
     const int32_t row_bytes = p->k_w * depth;
     int8_t *to = scratch;
     for (int32_t ky = 0; ky < p->k_h; ky++, y += p->dilation_h, to += row_bytes) {
-        const int8_t *row = input + y * p->in_w * p->in_c;
-        if (y < 0 || y >= p->in_h)
+        if (y < 0 || y >= p->in_h) {
             edge_fill(to, p->input_zero, row_bytes);
-        else if (p->groups == 1 && p->dilation_w == 1)
+            continue;
+        }
+        const int8_t *row = input + y * p->in_w * p->in_c;
+        if (p->groups == 1 && p->dilation_w == 1)
             dense_row(p, row, x, to);
         else
             for (int32_t kx = 0, at = x; kx < p->k_w; kx++, at += p->dilation_w) {

@@ -50,7 +50,7 @@ static void one_by_one(const int8_t *const *taps, int32_t n_taps, const int8_t *
         uint32_t sum = (uint32_t)s->bias[c];
         for (int32_t t = 0; t < n_taps; t++)
             sum += (uint32_t)(taps[t][source] * w[t * n + k]);
-        output[c] = edge_int8(edge_scale_once((int32_t)sum, s->multipliers[c], s->shifts[c]), s->zero, s->low, s->high);
+        output[c] = edge_int8(edge_scale((int32_t)sum, s->multipliers[c], s->shifts[c]), s->zero, s->low, s->high);
     }
 }
 

@@ -3,16 +3,8 @@
 
 bool edge_check_fully_connected(const edge_model *m, const edge_fully_connected *p)
 {
-    const uint64_t units = edge_extent(p->units, 1, 1, 1), weights = edge_extent(p->units, p->depth, 1, 1);
-    const uint64_t input = edge_extent(p->batch, p->depth, 1, 1);
-    const uint64_t output = edge_extent(p->batch, p->units, 1, 1);
-    if (!units || !weights || !input || !output || !edge_readable(m, p->input, input, 1) ||
-        !edge_writable(m, p->output, output, 1) ||
-        !edge_readable(m, p->weights, edge_packed_bytes(units, (uint64_t)p->depth), 4) ||
-        !edge_readable(m, p->channels, 12 * units, 4) || !(p->channels & EDGE_IN_IMAGE))
-        return false;
-    const int32_t *channels = edge_at(m, p->channels);
-    return edge_scales_ok(channels + units, channels + 2 * units, p->units);
+    return edge_fully_connected_ok(m, p, 3) &&
+           edge_readable(m, p->weights, edge_packed_bytes((uint64_t)p->units, (uint64_t)p->depth), 4);
 }
 
 void edge_run_fully_connected(const edge_model *m, const edge_fully_connected *p)

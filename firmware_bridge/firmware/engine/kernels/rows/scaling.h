@@ -3,6 +3,16 @@
 #define EDGE_SCALING_H
 
 #include "../../convolution.h"
+#include "../../rounding.h"
+
+/* How often the operator rounds: FULLY_CONNECTED once (EDGE_ROUNDINGS 1), convolutions twice (2). */
+#if EDGE_ROUNDINGS == 1
+#define edge_scale edge_scale_once
+#elif EDGE_ROUNDINGS == 2
+#define edge_scale edge_scale_twice
+#else
+#error "define EDGE_ROUNDINGS"
+#endif
 
 typedef struct {
     const int32_t *bias, *multipliers, *shifts; /* one a channel */
