@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 
-from edge_ad.errors import BoardError, LinkError
+from edge_ad.errors import BoardError, LinkError, RestartError
 from edge_ad.firmware_bridge.exchange import BOOT, FIRST_WAIT_S, HELLO, Exchange
 from edge_ad.firmware_bridge.frames import Frame
 from edge_ad.firmware_bridge.ports import DEFAULT_BAUD, open_port
@@ -126,6 +127,11 @@ class BoardClient:
         return self._unpack("<I", raw)[0]
 
     @property
+    def repeated(self) -> int:
+        """How often a request had to be repeated so far."""
+        return self._exchange.repeated
+
+    @property
     def data_bytes(self) -> int:
         """Most bytes of a DATA request."""
         return self._max_payload - 4
@@ -163,7 +169,8 @@ class BoardClient:
     def reboot(self, *, deadline_s: float = _QUICK_S) -> Hello:
         """Restart the board and wait until it is back."""
         before = self.hello().boots
-        self._exchange.request(_REBOOT, deadline_s=_QUICK_S)
+        with suppress(RestartError):  # its answer was lost
+            self._exchange.request(_REBOOT, deadline_s=_QUICK_S)
         # It may still answer before it goes down.
         for _ in range(50):
             now = self.hello(deadline_s=deadline_s)

@@ -135,7 +135,7 @@ class Emulator:
         qmp = Qmp(self._sockets / "qmp")
         names = [c["filename"] for c in qmp.execute("query-chardev") if c["label"] == "serial0"]
         qmp.close()
-        port = re.search(r":(\d+)", names[0]) if names else None
+        port = re.search(r":(\d+)(?:,|$)", names[0]) if names else None
         if port is None:
             raise FirmwareError("QEMU names no TCP port", where=self.board.name)
         return f"socket://127.0.0.1:{port[1]}"

@@ -15,8 +15,7 @@ from typing import Any
 from edge_ad.errors import FirmwareError
 
 START_S = 20.0
-_BLOCK = 1024  # bytes of one write, well below the stub's longest packet when each is escaped
-_ESCAPED = frozenset(b"}$#*")
+_BLOCK = 1024  # bytes of one write; in hexadecimal well below the stub's longest packet of 4096
 
 
 class Qmp:
@@ -66,8 +65,7 @@ def write_memory(stub: Path, address: int, content: bytes) -> None:
                 block = content[offset : offset + _BLOCK]
                 if not any(block):
                     continue
-                data = b"".join(bytes([0x7D, b ^ 0x20]) if b in _ESCAPED else bytes([b]) for b in block)
-                _packet(line, f"X{address + offset:x},{len(block):x}:".encode() + data)
+                _packet(line, f"M{address + offset:x},{len(block):x}:{block.hex()}".encode())
                 if _reply(reader) != b"OK":
                     raise FirmwareError(f"QEMU cannot write its memory at 0x{address + offset:x}")
             _packet(line, b"D")  # detach: the machine starts

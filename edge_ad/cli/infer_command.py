@@ -40,9 +40,9 @@ def command(
     from edge_ad.runtime.heads import INPUT, evaluate
 
     with load(bundle) as live, contextlib.ExitStack() as opened:
-        batch = _read(input_, live.manifest.input)
         address = board_address(board, port, baud, state)
         payload, engine = open_payload(live, target, address, threads, opened)
+        batch = _read(input_, live.manifest.input)
         results = [engine.infer(one[None]) for one in batch]
         arrays = {name: np.concatenate([r[name] for r in results]) for name in payload.outputs}
         scores = np.concatenate(

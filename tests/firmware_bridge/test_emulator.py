@@ -124,7 +124,6 @@ def power_cut_while_flashing(board: Board, state: Path, seed: int, longest_s: fl
             time.sleep(random.Random(seed).uniform(0, longest_s))
             cut.set()
             emulator.cut_power()
-            client._exchange._port.cancel_read()
             flashing.join(200)
         emulator.restart()
         with open_client(emulator.url) as client:

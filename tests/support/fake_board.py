@@ -88,14 +88,15 @@ class Flash:
 class FakeBoard:
     """Serves `path` until `close`; a context manager. executed: types of the requests that were carried out."""
 
-    def __init__(self, wire: Wire | None = None, flash: Flash | None = None, *, cut_after: int | None = None):
-        """cut_after: carried-out requests after which the power fails; the board then comes back at once."""
+    def __init__(self, wire: Wire | None = None, flash: Flash | None = None, *, cut_after: int | None = None, tells: bool = True):
+        """cut_after: carried-out requests after which the power fails; the board then comes back at once. tells:
+        whether its BOOT frame gets through."""
         self.flash = flash or Flash()
         self.executed: list[int] = []
         self.silent = False
         wire = wire or Wire()
         self._wire_in, self._wire_out = replace(wire, _held=[]), replace(wire, seed=wire.seed + 1, _held=[])
-        self._cut_after = cut_after
+        self._cut_after, self._tells = cut_after, tells
         self._ours, theirs = pty.openpty()
         tty.setraw(theirs, termios.TCSANOW)
         self.path = os.ttyname(theirs)
@@ -126,6 +127,7 @@ class FakeBoard:
         self._decoder = Decoder(max_payload_bytes=MAX_PAYLOAD)
         self._last: tuple[int, bytes] | None = None
         self._uploading: int | None = None
+        self._inferences = 0
         self._input, self._output = bytearray(SIZE), bytes(SIZE)
 
     def _serve(self) -> None:
@@ -158,7 +160,8 @@ class FakeBoard:
         if self._cut_after is not None and len(self.executed) >= self._cut_after:
             self._cut_after = None
             self._start()
-            self._put(encode(Frame(0x42, 0, self._hello())))
+            if self._tells:
+                self._put(encode(Frame(0x42, 0, self._hello())))
             return
         self._last = frame.seq, answer
         self._put(answer)
@@ -182,7 +185,7 @@ class FakeBoard:
         return b"\0" + self._hello()
 
     def _request_02(self, payload: bytes) -> bytes:
-        return b"\0" + struct.pack("<7I", len(self.executed), 0, 0, 100, 200, 300, 1000)
+        return b"\0" + struct.pack("<7I", 0, 0, self._inferences, 100, 200, 300, 1000)
 
     def _request_03(self, payload: bytes) -> bytes:
         length, crc = struct.unpack("<II", payload)
@@ -241,6 +244,7 @@ class FakeBoard:
     def _request_08(self, payload: bytes) -> bytes:
         if self.flash.live is None:
             return b"\x03"
+        self._inferences += 1
         self._output = bytes((b + 1) % 256 for b in self._input)
         self._input = bytearray(SIZE)  # as the arena: an input does not outlive its inference
         return b"\0" + struct.pack("<QII", 5_000_000_000, 25_000_000, 0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from tflite_maker import Maker
 
@@ -12,7 +14,7 @@ def dense(sizes: tuple[int, ...], seed: int = 0) -> bytes:
     maker = Maker()
     scale, zero = np.float32(0.05), 3
     source = current = maker.tensor((1, sizes[0]), scale, zero)
-    for depth, units in zip(sizes, sizes[1:], strict=False):
+    for depth, units in pairwise(sizes):
         w_scale = np.float32(rng.uniform(0.004, 0.01))
         weights = maker.tensor(
             (units, depth), w_scale, 0, data=rng.integers(-127, 128, (units, depth)).astype(np.int8)

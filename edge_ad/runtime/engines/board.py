@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_ad.errors import EngineError, UsageError
+from edge_ad.errors import EngineError, RestartError, UsageError
 from edge_ad.firmware_bridge.connection import BoardAddress, Connection
-from edge_ad.firmware_bridge.flasher import is_live, read_header
+from edge_ad.firmware_bridge.client import Hello
+from edge_ad.firmware_bridge.flasher import ImageHeader, is_live, read_header
 from edge_ad.runtime.engines.base import EngineInfo, Tensor
 
 _ISA = {"plain": "plain C", "dsp": "Armv7E-M DSP", "mve": "Armv8.1-M MVE"}
@@ -42,23 +43,44 @@ class BoardEngine:
         self._instructions: int | None = None
         self._last_us = 0
         try:
-            self._require_live(model)
+            self._header = _header(model)
+            self._boots, self._inferences = self._require_live(self._connection.hello)
         except BaseException:
             self.close()
             raise
 
     def infer(self, batch: Tensor) -> dict[str, Tensor]:
-        """Run one input of exactly the network's shape, INT8; outputs are INT8 as the network gives them."""
+        """Run one input of exactly the network's shape, INT8; outputs are INT8 as the network gives them.
+
+        A board that restarts meanwhile is asked once more. Raises EngineError for another input, LinkError.
+        """
         if batch.shape != self._shape or batch.dtype != np.int8:
             raise EngineError(f"the network takes {self._shape} int8, not {batch.shape} {batch.dtype}")
-        self._client.set_input(0, batch.tobytes())
+        try:
+            return self._infer(batch.tobytes())
+        except RestartError:
+            self._boots, self._inferences = self._require_live(self._client.hello())
+            return self._infer(batch.tobytes())
+
+    def _infer(self, values: bytes) -> dict[str, Tensor]:
+        repeated = self._client.repeated
+        self._client.set_input(0, values)
         ran = self._client.run()
-        self._instructions = ran.instructions
-        self._last_us = round(ran.ticks * 1e6 / ran.ticks_hz) if ran.ticks_hz else 0
-        return {
+        outputs = {
             name: np.frombuffer(self._client.output(index, prod(shape)), np.int8).reshape(shape)
             for index, (name, shape) in enumerate(self._outputs.items())
         }
+        self._inferences += 1
+        if self._client.repeated != repeated:
+            self._require_unbroken()
+        self._instructions = ran.instructions
+        self._last_us = round(ran.ticks * 1e6 / ran.ticks_hz) if ran.ticks_hz else 0
+        return outputs
+
+    def _require_unbroken(self) -> None:
+        """A board that restarted runs a repeated request without the input; nothing but its counters tells."""
+        if (self._client.hello().boots, self._client.status().inferences) != (self._boots, self._inferences):
+            raise RestartError("the board restarted during an inference", where=str(self._connection.address))
 
     def describe(self) -> EngineInfo:
         """The board, its kernels and its firmware; instructions of the last inference where the board knows them."""
@@ -88,13 +110,9 @@ class BoardEngine:
         if self._own:
             self._connection.close()
 
-    def _require_live(self, model: Path) -> None:
-        try:
-            header = read_header(model.read_bytes())
-        except OSError as error:
-            raise EngineError(f"cannot be read ({error.strerror})", where=model) from error
-        hello = self._connection.hello
-        if not is_live(hello, header):
+    def _require_live(self, hello: Hello) -> tuple[int, int]:
+        """Starts and inferences of the board so far. Raises EngineError when another model is live there."""
+        if not is_live(hello, self._header):
             what = "no model is" if hello.live_slot is None else "another model is"
             option = "port" if self._connection.address.port else "board"
             raise EngineError(
@@ -102,3 +120,11 @@ class BoardEngine:
                 where=str(self._connection.address),
                 hint=f"put this one on it first: edge-ad flash BUNDLE --{option} {self._connection.address}",
             )
+        return hello.boots, self._client.status().inferences
+
+
+def _header(model: Path) -> ImageHeader:
+    try:
+        return read_header(model.read_bytes())
+    except OSError as error:
+        raise EngineError(f"cannot be read ({error.strerror})", where=model) from error
