@@ -66,7 +66,7 @@ def firmware(machine: str, kernels: str | None = None) -> Path:
     kernels = kernels or board.kernels
     out = Path(_folder().name) / f"{machine}-{kernels}.elf"
     ports = FIRMWARE / "ports"
-    sources = [HERE / "board_images.c", ports / "cortex_m" / "startup.c", ports / "cortex_m" / "mps.c",
+    sources = [HERE / "board_images.c", ports / "cortex_m" / "startup.c", ports / board.port / "port.c",
                ENGINE / "engine.c", *kernel_sources(kernels)]  # fmt: skip
     # The board's own board.h comes first, the linker's include follows.
     places = [f"-iquote{ports / board.port}", f"-L{ports / 'cortex_m'}", f"-T{ports / board.port / f'{machine}.ld'}"]

@@ -16,9 +16,10 @@ static inline uint32_t high_product(uint32_t a, uint32_t b, uint32_t sum)
     return sum;
 }
 
-static inline void edge_block(const int8_t *const *taps, int32_t n_taps, const int8_t *w, int32_t c,
-                              const edge_scaling *s, int8_t *output)
+EDGE_INNER void edge_block(const int8_t *const *taps, int32_t n_taps, const int8_t *w, int32_t c,
+                           const edge_scaling *scaling, int8_t *output)
 {
+    const edge_scaling own = *scaling, *s = &own; /* no store to output can change it */
     const int32_t *bias = s->bias + c, *m = s->multipliers + c, *shift = s->shifts + c;
     uint32_t sum0 = (uint32_t)bias[0], sum1 = (uint32_t)bias[1], sum2 = (uint32_t)bias[2], sum3 = (uint32_t)bias[3];
     for (const int8_t *const *end = taps + n_taps; taps != end; taps++, w += 4) {

@@ -1,5 +1,5 @@
 /* FULLY_CONNECTED for Cortex-M4 and M7. */
 #define EDGE_ROUNDINGS 1
-#include "dsp.h"
+#include "rows.h"
 
 #include "../rows/fully_connected.h"

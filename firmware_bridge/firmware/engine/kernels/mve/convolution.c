@@ -1,5 +1,5 @@
 /* CONV_2D for Cortex-M55. */
 #define EDGE_ROUNDINGS 2
-#include "mve.h"
+#include "rows.h"
 
 #include "../rows/convolution.h"

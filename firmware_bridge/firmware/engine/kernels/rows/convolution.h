@@ -32,13 +32,27 @@ static void dense_row(const edge_convolution *p, const int8_t *row, int32_t x, i
     edge_fill(to + end * p->in_c, p->input_zero, (p->k_w - end) * p->in_c);
 }
 
-/* input: of this batch and group; (y, x): the input pixel of the first tap; depth: channels of a group. */
-static const int8_t *column(const edge_convolution *p, const int8_t *input, int32_t y, int32_t x, int32_t depth,
-                            int8_t *scratch)
+/* A window that touches no border, its taps neighbours in memory. */
+static inline const int8_t *inner_column(const edge_convolution *p, const int8_t *from, int8_t *to)
 {
-    const bool dense = p->k_w == 1 || (p->groups == 1 && p->dilation_w == 1);
-    if (p->k_h == 1 && dense && y >= 0 && y < p->in_h && x >= 0 && x + p->k_w <= p->in_w)
-        return input + (y * p->in_w + x) * p->in_c;
+    const int32_t row_bytes = p->k_w * p->in_c, rows = p->k_h;
+    if (rows == 1)
+        return from;
+    const int32_t step = p->dilation_h * p->in_w * p->in_c; /* fits: two rows lie in the input */
+    const int8_t *column = to;
+    for (int32_t ky = 0; ky < rows; ky++, from += step, to += row_bytes)
+        edge_copy(to, from, row_bytes);
+    return column;
+}
+
+/* input: of this batch and group; (y, x): the input pixel of the first tap; depth: channels of a group. */
+EDGE_INNER const int8_t *column(const edge_convolution *p, const int8_t *input, int32_t y, int32_t x, int32_t depth,
+                                int8_t *scratch)
+{
+    const bool dense = p->groups == 1 && p->dilation_w == 1;
+    if ((dense || (p->k_w == 1 && p->k_h == 1)) && y >= 0 && x >= 0 && x + p->k_w <= p->in_w &&
+        y + (p->k_h - 1) * p->dilation_h < p->in_h)
+        return inner_column(p, input + (y * p->in_w + x) * p->in_c, scratch);
     const int32_t row_bytes = p->k_w * depth;
     int8_t *to = scratch;
     for (int32_t ky = 0; ky < p->k_h; ky++, y += p->dilation_h, to += row_bytes) {
@@ -47,7 +61,7 @@ static const int8_t *column(const edge_convolution *p, const int8_t *input, int3
             continue;
         }
         const int8_t *row = input + y * p->in_w * p->in_c;
-        if (p->groups == 1 && p->dilation_w == 1)
+        if (dense)
             dense_row(p, row, x, to);
         else
             for (int32_t kx = 0, at = x; kx < p->k_w; kx++, at += p->dilation_w) {

@@ -31,8 +31,8 @@ bool edge_check_depthwise(const edge_model *m, const edge_depthwise *record)
            apart(p->scratch, scratch, p->output, edge_extent(p->batch, p->out_h, p->out_w, p->out_c));
 }
 
-static void find_taps(const edge_convolution *p, const int8_t *input, int32_t y, int32_t x0, const int8_t *outside,
-                      const int8_t **taps)
+EDGE_INNER void find_taps(const edge_convolution *p, const int8_t *input, int32_t y, int32_t x0,
+                          const int8_t *outside, const int8_t **taps)
 {
     for (int32_t ky = 0; ky < p->k_h; ky++, y += p->dilation_h) {
         const bool inside = y >= 0 && y < p->in_h;
@@ -42,8 +42,8 @@ static void find_taps(const edge_convolution *p, const int8_t *input, int32_t y,
 }
 
 /* Channels one by one, also where several read the same input channel; w, output: of a block of n channels. */
-static void one_by_one(const int8_t *const *taps, int32_t n_taps, const int8_t *w, int32_t n, int32_t first,
-                       int32_t multiplier, const edge_scaling *s, int8_t *output)
+EDGE_INNER void one_by_one(const int8_t *const *taps, int32_t n_taps, const int8_t *w, int32_t n, int32_t first,
+                           int32_t multiplier, const edge_scaling *s, int8_t *output)
 {
     for (int32_t k = 0; k < n; k++) {
         const int32_t c = first + k, source = c / multiplier;

@@ -14,6 +14,9 @@
 #error "define EDGE_ROUNDINGS"
 #endif
 
+/* Inner functions stay functions: inlined into one another they would not fit the registers. */
+#define EDGE_INNER static __attribute__((noinline))
+
 typedef struct {
     const int32_t *bias, *multipliers, *shifts; /* one a channel */
     int32_t zero, low, high;

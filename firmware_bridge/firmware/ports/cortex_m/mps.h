@@ -1,6 +1,5 @@
-/* Arm's MPS2 and MPS3 boards, as QEMU has them: CMSDK UART and watchdog, FPGAIO counters, RAM that plays flash.
- *
- * board.h of the board that is built gives the addresses, its linker script the memory.
+/* The port of Arm's MPS2 and MPS3 boards, as QEMU has them: CMSDK UART and watchdog, FPGAIO counters, RAM that plays
+ * flash. Included by port.c of each family; its board.h gives the addresses, the linker script the memory.
  */
 #include <string.h>
 
