@@ -5,7 +5,7 @@ four rows of weights at once, so that each value loaded serves four products. Ro
 group has what is left), interleaved by as many bytes as one load takes: words of 4, the last one filled up with zeros,
 for DSP; 16, the rest masked, for MVE.
 
-DEPTHWISE_CONV_2D: channels come in blocks (4 for DSP, 16 for MVE, the last has what is left), and a block has all
+DEPTHWISE_CONV_2D: channels come in blocks (4 for DSP, 8 for MVE, the last has what is left), and a block has all
 taps of its channels, tap by tap.
 """
 
@@ -19,6 +19,7 @@ from edge_ad.compile.integer.records import Convolution, Depthwise, FullyConnect
 
 ROWS = 4  # of a group
 _LOAD_BYTES = {"dsp": 4, "mve": 16}
+_BLOCK_CHANNELS = {"dsp": 4, "mve": 8}
 _POINTER_BYTES = 4
 
 
@@ -34,7 +35,7 @@ def pack(kernels: KernelSet, record: type[Record], weights: Array, groups: int =
         return np.concatenate([_interleaved(kernels, group) for group in rows])
     if record is Depthwise:
         flat = weights.reshape(-1, weights.shape[-1])
-        block = _LOAD_BYTES[kernels]
+        block = _BLOCK_CHANNELS[kernels]
         return np.concatenate([flat[:, c : c + block].ravel() for c in range(0, flat.shape[1], block)])
     return weights
 
