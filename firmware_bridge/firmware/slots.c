@@ -99,7 +99,7 @@ static void set_live(edge_slots *s, uint32_t slot, const edge_model *model)
     s->crc = model->header->crc;
 }
 
-void edge_slots_start(edge_slots *s)
+void edge_slots_open(edge_slots *s)
 {
     memset(s, 0, sizeof *s);
     s->live = s->target = EDGE_NO_SLOT;

@@ -28,7 +28,7 @@ typedef struct {
 } edge_slots;
 
 /* The newest model that loads and passes its golden vectors becomes live. */
-void edge_slots_start(edge_slots *s);
+void edge_slots_open(edge_slots *s);
 
 /* The longest image that a slot takes. */
 uint32_t edge_slots_capacity(void);

@@ -281,7 +281,7 @@ static void answer(edge_session *s, const edge_frame *f)
 void edge_session_start(edge_session *s)
 {
     memset(s, 0, sizeof *s);
-    edge_slots_start(&s->slots);
+    edge_slots_open(&s->slots);
 }
 
 void edge_session_announce(edge_session *s)
