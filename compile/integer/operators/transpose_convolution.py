@@ -73,10 +73,14 @@ def _geometry(builder: Builder, node: Node, kernel: tuple[int, ...]) -> Geometry
     if depth != in_c:
         raise builder.refuse(node, f"weights of shape {kernel} do not take {in_c} input channels")
     check_extents(builder, node, input=source.shape, output=output.shape, weights=kernel)
-    if max((in_h - 1) * strides[0] + k_h, (in_w - 1) * strides[1] + k_w) > LARGEST_EXTENT:
+    if max(strides) > LARGEST_EXTENT:
         raise builder.refuse(node, f"strides {strides} are too large for a board")
-    _, top = padding(node.options["padding"], out_h, k_h, strides[0], 1)
-    _, left = padding(node.options["padding"], out_w, k_w, strides[1], 1)
+    rows, top = padding(node.options["padding"], out_h, k_h, strides[0], 1)
+    columns, left = padding(node.options["padding"], out_w, k_w, strides[1], 1)
+    if (rows, columns) != (in_h, in_w):
+        raise builder.refuse(
+            node, f"an output of {(out_h, out_w)} takes an input of {(rows, columns)}, not {(in_h, in_w)}"
+        )
     return Geometry(batch, in_h, in_w, in_c, out_h, out_w, out_c, k_h, k_w, *strides, 1, 1, top, left, 1)
 
 

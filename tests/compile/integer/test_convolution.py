@@ -37,8 +37,10 @@ def conv_file(
         sizes = zip(x_shape[1:3], weights.shape[1:3], strides, dilations, strict=True)
         y_shape = (x_shape[0], *(padding(kind, *size)[0] for size in sizes), weights.shape[0])
     y = m.tensor(y_shape, y_scale, y_zero)
-    m.operator("CONV_2D", inputs, [y], "Conv2DOptions", 3, padding=kind, strideH=strides[0], strideW=strides[1],
-               dilationHFactor=dilations[0], dilationWFactor=dilations[1], fusedActivationFunction=activation)  # fmt: skip
+    m.operator(
+        "CONV_2D", inputs, [y], "Conv2DOptions", 3, padding=kind, strideH=strides[0], strideW=strides[1],
+        dilationHFactor=dilations[0], dilationWFactor=dilations[1], fusedActivationFunction=activation,
+    )  # fmt: skip
     return m.data([x], [y])
 
 
