@@ -6,6 +6,9 @@
 
 #define EDGE_REG(address) (*(volatile uint32_t *)(uintptr_t)(address))
 
+#define SYST_CSR EDGE_REG(0xE000E010)
+#define SYST_RVR EDGE_REG(0xE000E014)
+#define SYST_CVR EDGE_REG(0xE000E018)
 #define SCB_AIRCR EDGE_REG(0xE000ED0C)
 #define SCB_CCR EDGE_REG(0xE000ED14)
 #define SCB_SHCSR EDGE_REG(0xE000ED24)

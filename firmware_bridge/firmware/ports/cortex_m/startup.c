@@ -1,7 +1,7 @@
 /* Vector table, reset and faults of any Cortex-M board.
  *
  * board.h gives EDGE_INTERRUPTS: handlers of all EDGE_INTERRUPT_COUNT external interrupts, edge_fault_handler where
- * none is expected; and EDGE_NMI_HANDLER.
+ * none is expected; EDGE_NMI_HANDLER and EDGE_SYSTICK_HANDLER.
  */
 #include <stddef.h>
 
@@ -22,7 +22,7 @@ __attribute__((used, section(".vectors"))) static const struct {
     handler external[EDGE_INTERRUPT_COUNT];
 } vectors = {
     edge_stack_top,
-    {edge_reset_handler, EDGE_NMI_HANDLER, [2 ... 14] = edge_fault_handler},
+    {edge_reset_handler, EDGE_NMI_HANDLER, [2 ... 13] = edge_fault_handler, EDGE_SYSTICK_HANDLER},
     {EDGE_INTERRUPTS},
 };
 

@@ -19,8 +19,10 @@
 #define EDGE_INTERRUPT_COUNT 32
 #define EDGE_INTERRUPTS edge_uart_rx, [1 ... 31] = edge_fault_handler
 #define EDGE_NMI_HANDLER edge_watchdog_expired
+#define EDGE_SYSTICK_HANDLER edge_wake
 
 void edge_uart_rx(void);
 void edge_watchdog_expired(void);
+void edge_wake(void);
 
 #endif

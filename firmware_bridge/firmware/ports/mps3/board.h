@@ -14,8 +14,10 @@
 #define EDGE_INTERRUPT_COUNT 96
 #define EDGE_INTERRUPTS [0 ... 32] = edge_fault_handler, [33] = edge_uart_rx, [34 ... 95] = edge_fault_handler
 #define EDGE_NMI_HANDLER edge_watchdog_expired
+#define EDGE_SYSTICK_HANDLER edge_wake
 
 void edge_uart_rx(void);
 void edge_watchdog_expired(void);
+void edge_wake(void);
 
 #endif
