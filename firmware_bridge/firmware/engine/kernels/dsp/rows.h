@@ -109,7 +109,7 @@ EDGE_INNER void edge_rows(const int8_t *x, const int8_t *weights, int32_t depth,
 /* Bytes of `rows` packed rows. */
 static inline uint64_t edge_packed_bytes(uint64_t rows, uint64_t depth) { return rows * ((depth + 3) / 4 * 4); }
 
-static inline void edge_copy(int8_t *to, const int8_t *from, int32_t bytes)
+static inline void edge_copy_bytes(int8_t *to, const int8_t *from, int32_t bytes)
 {
     for (; bytes >= 16; bytes -= 16, to += 16, from += 16)
         memcpy(to, from, 16);
@@ -119,7 +119,7 @@ static inline void edge_copy(int8_t *to, const int8_t *from, int32_t bytes)
         *to++ = *from++;
 }
 
-static inline void edge_fill(int8_t *to, int32_t value, int32_t bytes)
+static inline void edge_fill_bytes(int8_t *to, int32_t value, int32_t bytes)
 {
     if (bytes > 0)
         memset(to, value, (size_t)bytes);

@@ -88,7 +88,7 @@ EDGE_INNER void edge_rows(const int8_t *x, const int8_t *w, int32_t depth, int32
 
 static inline uint64_t edge_packed_bytes(uint64_t rows, uint64_t depth) { return rows * depth; }
 
-static inline void edge_copy(int8_t *to, const int8_t *from, int32_t bytes)
+static inline void edge_copy_bytes(int8_t *to, const int8_t *from, int32_t bytes)
 {
     for (int32_t n = bytes / EDGE_LANES; n > 0; n--, to += EDGE_LANES, from += EDGE_LANES)
         vstrbq_s8(to, vldrbq_s8(from));
@@ -98,7 +98,7 @@ static inline void edge_copy(int8_t *to, const int8_t *from, int32_t bytes)
     }
 }
 
-static inline void edge_fill(int8_t *to, int32_t value, int32_t bytes)
+static inline void edge_fill_bytes(int8_t *to, int32_t value, int32_t bytes)
 {
     const int8x16_t values = vdupq_n_s8((int8_t)value);
     for (int32_t n = bytes / EDGE_LANES; n > 0; n--, to += EDGE_LANES)

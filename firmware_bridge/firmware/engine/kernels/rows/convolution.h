@@ -1,4 +1,4 @@
-/* CONV_2D for kernel sets with edge_rows, edge_packed_bytes, edge_copy and edge_fill.
+/* CONV_2D for kernel sets with edge_rows, edge_packed_bytes, edge_copy_bytes and edge_fill_bytes.
  *
  * A pixel's window becomes one run of memory, a column: copied to scratch, or where it lies when it is one already
  * (1x1, and windows of one row that touch no border). A tap outside the input is input_zero, as the bias expects.
@@ -27,9 +27,9 @@ bool edge_check_convolution(const edge_model *m, const edge_convolution *p)
 static void dense_row(const edge_convolution *p, const int8_t *row, int32_t x, int8_t *to)
 {
     const int32_t first = edge_clamp(-x, 0, p->k_w), end = edge_clamp(p->in_w - x, first, p->k_w);
-    edge_fill(to, p->input_zero, first * p->in_c);
-    edge_copy(to + first * p->in_c, row + (x + first) * p->in_c, (end - first) * p->in_c);
-    edge_fill(to + end * p->in_c, p->input_zero, (p->k_w - end) * p->in_c);
+    edge_fill_bytes(to, p->input_zero, first * p->in_c);
+    edge_copy_bytes(to + first * p->in_c, row + (x + first) * p->in_c, (end - first) * p->in_c);
+    edge_fill_bytes(to + end * p->in_c, p->input_zero, (p->k_w - end) * p->in_c);
 }
 
 /* A window that touches no border, its taps neighbours in memory. */
@@ -41,7 +41,7 @@ static inline const int8_t *inner_column(const edge_convolution *p, const int8_t
     const int32_t step = p->dilation_h * p->in_w * p->in_c; /* fits: two rows lie in the input */
     const int8_t *column = to;
     for (int32_t ky = 0; ky < rows; ky++, from += step, to += row_bytes)
-        edge_copy(to, from, row_bytes);
+        edge_copy_bytes(to, from, row_bytes);
     return column;
 }
 
@@ -57,7 +57,7 @@ EDGE_INNER const int8_t *column(const edge_convolution *p, const int8_t *input, 
     int8_t *to = scratch;
     for (int32_t ky = 0; ky < p->k_h; ky++, y += p->dilation_h, to += row_bytes) {
         if (y < 0 || y >= p->in_h) {
-            edge_fill(to, p->input_zero, row_bytes);
+            edge_fill_bytes(to, p->input_zero, row_bytes);
             continue;
         }
         const int8_t *row = input + y * p->in_w * p->in_c;
@@ -66,9 +66,9 @@ EDGE_INNER const int8_t *column(const edge_convolution *p, const int8_t *input, 
         else
             for (int32_t kx = 0, at = x; kx < p->k_w; kx++, at += p->dilation_w) {
                 if (at < 0 || at >= p->in_w)
-                    edge_fill(to + kx * depth, p->input_zero, depth);
+                    edge_fill_bytes(to + kx * depth, p->input_zero, depth);
                 else
-                    edge_copy(to + kx * depth, row + at * p->in_c, depth);
+                    edge_copy_bytes(to + kx * depth, row + at * p->in_c, depth);
             }
     }
     return scratch;
