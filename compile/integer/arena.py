@@ -41,19 +41,20 @@ def plan(program: Program) -> Plan:
     for buffer in program.buffers:
         group = _root(hosts, buffer.number)
         first, last = lives[buffer.number]
-        size, f, l = spans.get(group, (0, first, last))
-        spans[group] = max(size, _aligned(buffer.size)), min(f, first), max(l, last)
+        size, begin, end = spans.get(group, (0, first, last))
+        spans[group] = max(size, _aligned(buffer.size)), min(begin, first), max(end, last)
     offsets: dict[int, int] = {}
     for group in sorted(spans, key=lambda g: (-spans[g][0], spans[g][1], g)):
         offsets[group] = _lowest_free(group, spans, offsets)
     size = max((offsets[g] + spans[g][0] for g in spans), default=0)
     needed = max(
-        (sum(s for s, f, l in spans.values() if f <= step <= l) for step in range(-1, len(program.steps))),
+        (
+            sum(size for size, begin, end in spans.values() if begin <= step <= end)
+            for step in range(-1, len(program.steps))
+        ),
         default=0,
     )
-    placed = tuple(
-        Placed(b, offsets[_root(hosts, b.number)], *lives[b.number]) for b in program.buffers
-    )
+    placed = tuple(Placed(b, offsets[_root(hosts, b.number)], *lives[b.number]) for b in program.buffers)
     return Plan(placed, size, needed)
 
 
@@ -115,6 +116,8 @@ def describe(program: Program, result: Plan) -> str:
     lines = ["offset     bytes  steps     written by"]
     for place in sorted(result.placed, key=lambda p: (p.first, p.offset)):
         writer = str(program.steps[place.first].node) if place.first >= 0 else "input"
-        lines.append(f"{place.offset:6d} {place.buffer.size:9d}  {place.first:3d}..{place.last:<3d}  {writer}")
+        lines.append(
+            f"{place.offset:6d} {place.buffer.size:9d}  {place.first:3d}..{place.last:<3d}  {writer}"
+        )
     lines.append(f"arena {result.size} bytes; the widest step needs {result.needed}")
     return "\n".join(lines)

@@ -100,9 +100,7 @@ class Builder:
     ) -> None:  # fmt: skip
         """Append a record. Constants among `reads` need no place in the arena and are left out."""
         pairs = tuple((a, b) for a, b in in_place if isinstance(a, Buffer) and isinstance(b, Buffer))
-        self.program.steps.append(
-            Step(record, _buffers(reads), _buffers(writes), node, pairs, macs)
-        )
+        self.program.steps.append(Step(record, _buffers(reads), _buffers(writes), node, pairs, macs))
 
     def refuse(self, node: Node, what: str, hint: str | None = None) -> TargetError:
         """The error for a node that a board cannot run as it stands."""
@@ -120,7 +118,9 @@ def lower(graph: Graph, kernels: KernelSet) -> Program:
     unknown = [node for node in graph.nodes if node.kind not in OPERATORS]
     if unknown:
         raise TargetError(
-            "no board has this operator", where=str(unknown[0]), hint=f"there are: {', '.join(sorted(OPERATORS))}"
+            "no board has this operator",
+            where=str(unknown[0]),
+            hint=f"there are: {', '.join(sorted(OPERATORS))}",
         )
     builder = Builder(graph, kernels)
     program = builder.program
@@ -133,6 +133,8 @@ def lower(graph: Graph, kernels: KernelSet) -> Program:
     for index in graph.outputs:
         place = builder.ref(index)
         if not isinstance(place, Buffer):
-            raise TargetError(f"output tensor {index} is a constant", hint="a network's output must be computed")
+            raise TargetError(
+                f"output tensor {index} is a constant", hint="a network's output must be computed"
+            )
         program.outputs.append((place, builder.tensor(index)))
     return program

@@ -41,7 +41,15 @@ def parse_tflite(raw: bytes, *, where: str = "model.tflite") -> Graph:
     try:
         model = schema.ModelT.InitFromPackedBuf(raw, 0)
         return _graph(model, schema, where)
-    except (struct.error, IndexError, TypeError, ValueError, AttributeError, OverflowError, MemoryError) as error:
+    except (
+        struct.error,
+        IndexError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        OverflowError,
+        MemoryError,
+    ) as error:
         raise ModelError(f"is damaged ({type(error).__name__})", where=where) from error
 
 
@@ -86,7 +94,9 @@ def _tensor(index: int, tensor: Any, buffers: Any, types: dict[int, str], where:
     if q is not None and q.scale is not None and len(q.scale):
         scales = tuple(float(np.float32(s)) for s in q.scale)
         zeros = _indices(q.zeroPoint) or (0,) * len(scales)
-    return Tensor(index, name, shape, dtype, scales, zeros, 0 if q is None else int(q.quantizedDimension), data)
+    return Tensor(
+        index, name, shape, dtype, scales, zeros, 0 if q is None else int(q.quantizedDimension), data
+    )
 
 
 def _node(index: int, operator: Any, codes: Any, kinds: dict[int, str]) -> Node:

@@ -184,6 +184,65 @@ typedef struct {
     int32_t depth;
 } edge_softmax;
 
+typedef struct {
+    edge_ref input;
+    edge_ref output;
+    edge_ref geometry;
+    int32_t input_start;
+    int32_t output_start;
+    int32_t run;
+} edge_copy;
+
+typedef struct {
+    edge_ref output;
+    int32_t count;
+    int32_t value;
+} edge_fill;
+
+typedef struct {
+    edge_ref input;
+    edge_ref output;
+    int32_t maximum;
+    int32_t batch;
+    int32_t in_h;
+    int32_t in_w;
+    int32_t channels;
+    int32_t out_h;
+    int32_t out_w;
+    int32_t k_h;
+    int32_t k_w;
+    int32_t stride_h;
+    int32_t stride_w;
+    int32_t pad_top;
+    int32_t pad_left;
+    int32_t low;
+    int32_t high;
+} edge_pool;
+
+typedef struct {
+    edge_ref input;
+    edge_ref output;
+    edge_ref places;
+    int32_t batch;
+    int32_t in_h;
+    int32_t in_w;
+    int32_t channels;
+    int32_t out_h;
+    int32_t out_w;
+} edge_resize_nearest;
+
+typedef struct {
+    edge_ref input;
+    edge_ref output;
+    edge_ref places;
+    int32_t batch;
+    int32_t in_h;
+    int32_t in_w;
+    int32_t channels;
+    int32_t out_h;
+    int32_t out_w;
+} edge_resize_bilinear;
+
 /* X(name) for each operator, in the order of their numbers. */
 #define EDGE_OPERATORS(X) \
     X(fully_connected) \
@@ -196,5 +255,10 @@ typedef struct {
     X(mean) \
     X(table) \
     X(softmax) \
+    X(copy) \
+    X(fill) \
+    X(pool) \
+    X(resize_nearest) \
+    X(resize_bilinear) \
 
 #endif
