@@ -5,6 +5,13 @@
 #include "internal.h"
 #include "rounding.h"
 
+/* Keeps a kernel's inner loop in registers: inlined into a caller of many variables it would spill. */
+#if defined(__GNUC__)
+#define EDGE_NOINLINE __attribute__((noinline))
+#else
+#define EDGE_NOINLINE
+#endif
+
 /* Records of one layout are copied to serve code that they share. */
 #define EDGE_SAME_LAYOUT(a, b) typedef char edge_layout_of_##a[sizeof(edge_##a) == sizeof(edge_##b) ? 1 : -1]
 EDGE_SAME_LAYOUT(depthwise, convolution);
@@ -53,6 +60,20 @@ static inline bool edge_fully_connected_ok(const edge_model *m, const edge_fully
     return edge_scales_ok(channels + p->units, channels + 2 * p->units, p->units);
 }
 
+/* edges[1] to edges[2] - 1: the taps inside 0 to extent - 1 along an axis where the first of them lies at `at`;
+ * edges[0] = 0, edges[3] = taps. */
+static inline void edge_inside(int32_t at, int32_t dilation, int32_t extent, int32_t taps, int32_t *edges)
+{
+    const int32_t before = at < 0 ? (-at + dilation - 1) / dilation : 0;
+    const int32_t last = at + (taps - 1) * dilation;
+    edges[0] = 0;
+    edges[1] = before < taps ? before : taps;
+    edges[2] = last < extent ? taps : at < extent ? (extent - at + dilation - 1) / dilation : 0;
+    if (edges[2] < edges[1])
+        edges[2] = edges[1];
+    edges[3] = taps;
+}
+
 /* One output channel's bias, multiplier and shift applied. */
 static inline int8_t edge_channel_out(const edge_convolution *p, const int32_t *channels, int32_t c,
                                       uint32_t sum)
@@ -62,31 +83,10 @@ static inline int8_t edge_channel_out(const edge_convolution *p, const int32_t *
     return edge_int8(scaled, p->output_zero, p->low, p->high);
 }
 
-/* sum += x . w, n values */
-static inline void edge_dot(const int8_t *x, const int8_t *w, int32_t n, uint32_t *sum)
-{
-    uint32_t s = *sum;
-    for (const int8_t *end = x + n; x != end;)
-        s += (uint32_t)(*x++ * *w++);
-    *sum = s;
-}
+/* sum + x . w, n values */
+uint32_t edge_dot(const int8_t *x, const int8_t *w, int32_t n, uint32_t sum);
 
 /* sum[k] += x . (w + k * stride), n values, k = 0 to 3: each input is loaded once for four channels. */
-static inline void edge_dot4(const int8_t *x, const int8_t *w, int32_t stride, int32_t n, uint32_t *sum)
-{
-    const int8_t *w1 = w + stride, *w2 = w1 + stride, *w3 = w2 + stride;
-    uint32_t s0 = sum[0], s1 = sum[1], s2 = sum[2], s3 = sum[3];
-    for (const int8_t *end = x + n; x != end;) {
-        const int32_t value = *x++;
-        s0 += (uint32_t)(value * *w++);
-        s1 += (uint32_t)(value * *w1++);
-        s2 += (uint32_t)(value * *w2++);
-        s3 += (uint32_t)(value * *w3++);
-    }
-    sum[0] = s0;
-    sum[1] = s1;
-    sum[2] = s2;
-    sum[3] = s3;
-}
+void edge_dot4(const int8_t *x, const int8_t *w, int32_t stride, int32_t n, uint32_t *sum);
 
 #endif

@@ -53,7 +53,7 @@ static void accumulate(const window *v, const int8_t *w, int32_t lanes, uint32_t
             else if (lanes == 4)
                 edge_dot4(row + x * p->in_c, w, stride, n, sum);
             else
-                edge_dot(row + x * p->in_c, w, n, sum);
+                *sum = edge_dot(row + x * p->in_c, w, n, *sum);
             w += n;
         }
     }

@@ -16,40 +16,42 @@ bool edge_check_depthwise(const edge_model *m, const edge_depthwise *p)
            edge_walk_ok(p->out_w, p->stride_w, p->k_w, p->dilation_w, p->pad_left);
 }
 
-/* Taps from input column x on, at most `left`, that lie on the same side of the borders as the first. */
-static int32_t run_length(int32_t x, int32_t dilation, int32_t in_w, int32_t left)
-{
-    if (x >= in_w)
-        return left;
-    const int32_t to = x < 0 ? 0 : in_w;
-    if (x + (left - 1) * dilation < to)
-        return left;
-    return (to - x + dilation - 1) / dilation;
-}
+/* A rectangle of taps, and the steps in memory to the next row and to the next tap. Outside the input the steps of x
+ * are 0: all taps read input_zero. */
+typedef struct {
+    const int8_t *x, *w;
+    int32_t rows, columns, x_row, x_tap, w_row, w_tap;
+    bool inside;
+} block;
 
-/* n > 0 taps of a row: sum[k] += x[offset[k]] * w[k], k below lanes (1 or 4); then on by x_step and w_step. */
-static void taps(const int8_t *x, int32_t x_step, const int8_t *w, int32_t w_step, int32_t n,
-                 const int32_t *offset, int32_t lanes, uint32_t *sum)
+static EDGE_NOINLINE uint32_t sum1(const block *b, int32_t at, uint32_t sum)
 {
-    if (lanes == 1) {
-        uint32_t s = sum[0];
-        for (x += offset[0];; x += x_step, w += w_step) {
-            s += (uint32_t)(*x * *w);
+    for (int32_t i = 0; i < b->rows; i++) {
+        const int8_t *x = b->x + i * b->x_row + at, *w = b->w + i * b->w_row;
+        for (int32_t n = b->columns;; x += b->x_tap, w += b->w_tap) {
+            sum += (uint32_t)(*x * *w);
             if (--n == 0)
                 break;
         }
-        sum[0] = s;
-        return;
     }
-    const int32_t o1 = offset[1] - offset[0], o2 = offset[2] - offset[0], o3 = offset[3] - offset[0];
+    return sum;
+}
+
+/* sum[k] += the block's products of channel k, whose input channel is `at` for k = 0, by[k - 1] more for the others. */
+static EDGE_NOINLINE void sum4(const block *b, int32_t at, const int32_t *by, uint32_t *sum)
+{
+    const int32_t by1 = by[0], by2 = by[1], by3 = by[2], x_tap = b->x_tap, w_tap = b->w_tap;
     uint32_t s0 = sum[0], s1 = sum[1], s2 = sum[2], s3 = sum[3];
-    for (x += offset[0];; x += x_step, w += w_step) {
-        s0 += (uint32_t)(x[0] * w[0]);
-        s1 += (uint32_t)(x[o1] * w[1]);
-        s2 += (uint32_t)(x[o2] * w[2]);
-        s3 += (uint32_t)(x[o3] * w[3]);
-        if (--n == 0)
-            break;
+    for (int32_t i = 0; i < b->rows; i++) {
+        const int8_t *x = b->x + i * b->x_row + at, *w = b->w + i * b->w_row;
+        for (int32_t n = b->columns;; x += x_tap, w += w_tap) {
+            s0 += (uint32_t)(x[0] * w[0]);
+            s1 += (uint32_t)(x[by1] * w[1]);
+            s2 += (uint32_t)(x[by2] * w[2]);
+            s3 += (uint32_t)(x[by3] * w[3]);
+            if (--n == 0)
+                break;
+        }
     }
     sum[0] = s0;
     sum[1] = s1;
@@ -57,42 +59,54 @@ static void taps(const int8_t *x, int32_t x_step, const int8_t *w, int32_t w_ste
     sum[3] = s3;
 }
 
-/* The sums of `lanes` output channels of the pixel whose first tap reads input pixel (y, x). */
-static void accumulate(const edge_convolution *p, const int8_t *input, int32_t y, int32_t x0, const int8_t *w,
-                       const int32_t *offset, int32_t lanes, uint32_t *sum)
+/* The pixel's taps as blocks: those inside the input, and up to eight around them. Returns how many. */
+static int32_t blocks_of(const edge_convolution *p, const int8_t *input, int32_t y, int32_t x, const int8_t *zero,
+                         const int8_t *weights, block *blocks)
 {
-    static const int32_t none[4] = {0, 0, 0, 0};
-    const int8_t border = (int8_t)p->input_zero;
-    for (int32_t ky = 0; ky < p->k_h; ky++, y += p->dilation_h) {
-        const bool inside = y >= 0 && y < p->in_h;
-        const int8_t *row = input + (inside ? y : 0) * p->in_w * p->in_c;
-        int32_t x = x0, run;
-        for (int32_t kx = 0; kx < p->k_w; kx += run, x += run * p->dilation_w, w += run * p->out_c) {
-            run = inside ? run_length(x, p->dilation_w, p->in_w, p->k_w - kx) : p->k_w - kx;
-            if (!inside || x < 0 || x >= p->in_w)
-                taps(&border, 0, w, p->out_c, run, none, lanes, sum);
-            else
-                taps(row + x * p->in_c, run > 1 ? p->dilation_w * p->in_c : 0, w, p->out_c, run, offset, lanes, sum);
+    int32_t rows[4], columns[4], n = 0;
+    edge_inside(y, p->dilation_h, p->in_h, p->k_h, rows);
+    edge_inside(x, p->dilation_w, p->in_w, p->k_w, columns);
+    for (int32_t i = 0; i < 3; i++)
+        for (int32_t j = 0; j < 3; j++) {
+            const int32_t ky = rows[i], kx = columns[j];
+            block b = {zero, weights + (ky * p->k_w + kx) * p->out_c, rows[i + 1] - ky, columns[j + 1] - kx, 0, 0, 0, 0, false};
+            if (b.rows == 0 || b.columns == 0)
+                continue;
+            b.w_tap = p->out_c;
+            b.w_row = b.rows > 1 ? p->k_w * p->out_c : 0;
+            if (i == 1 && j == 1) {
+                b.inside = true;
+                b.x = input + ((y + ky * p->dilation_h) * p->in_w + x + kx * p->dilation_w) * p->in_c;
+                b.x_tap = b.columns > 1 ? p->dilation_w * p->in_c : 0;
+                b.x_row = b.rows > 1 ? p->dilation_h * p->in_w * p->in_c : 0;
+            }
+            blocks[n++] = b;
         }
-    }
+    return n;
 }
 
-static void pixel(const edge_convolution *p, const int8_t *input, int32_t y, int32_t x, const int8_t *weights,
-                  const int32_t *channels, int8_t *output)
+static void pixel(const edge_convolution *p, block *blocks, int32_t n, const int32_t *channels, int8_t *output)
 {
+    static const int32_t none[3] = {0, 0, 0};
     const int32_t multiplier = p->out_c / p->in_c;
-    int32_t offset[4], lanes, source = 0, uses = 0; /* how often this input channel has been taken */
+    int32_t source[4], lanes, next = 0, uses = 0; /* the input channel that comes next, and how often it was taken */
     for (int32_t c = 0; c < p->out_c; c += lanes) {
         uint32_t sum[4] = {0, 0, 0, 0};
         lanes = p->out_c - c >= 4 ? 4 : 1;
         for (int32_t k = 0; k < lanes; k++) {
-            offset[k] = source;
+            source[k] = k ? next - source[0] : next;
             if (++uses == multiplier) {
                 uses = 0;
-                source++;
+                next++;
             }
         }
-        accumulate(p, input, y, x, weights + c, offset, lanes, sum);
+        for (block *b = blocks; b != blocks + n; b->w += lanes, b++) {
+            const bool inside = b->inside;
+            if (lanes == 4)
+                sum4(b, inside ? source[0] : 0, inside ? source + 1 : none, sum);
+            else
+                sum[0] = sum1(b, inside ? source[0] : 0, sum[0]);
+        }
         for (int32_t k = 0; k < lanes; k++)
             output[c + k] = edge_channel_out(p, channels, c + k, sum[k]);
     }
@@ -103,11 +117,15 @@ void edge_run_depthwise(const edge_model *m, const edge_depthwise *record)
     const edge_convolution copy = fields(record), *p = &copy;
     const int8_t *input = edge_at(m, p->input), *weights = edge_at(m, p->weights);
     const int32_t *channels = edge_at(m, p->channels);
+    const int8_t zero = (int8_t)p->input_zero;
     int8_t *output = edge_to(m, p->output);
+    block blocks[9];
     for (int32_t b = 0; b < p->batch; b++, input += p->in_h * p->in_w * p->in_c)
         for (int32_t i = 0; i < p->out_h; i++) {
             int32_t x = -p->pad_left;
-            for (int32_t j = 0; j < p->out_w; j++, x += p->stride_w, output += p->out_c)
-                pixel(p, input, i * p->stride_h - p->pad_top, x, weights, channels, output);
+            for (int32_t j = 0; j < p->out_w; j++, x += p->stride_w, output += p->out_c) {
+                const int32_t n = blocks_of(p, input, i * p->stride_h - p->pad_top, x, &zero, weights, blocks);
+                pixel(p, blocks, n, channels, output);
+            }
         }
 }

@@ -20,7 +20,7 @@ void edge_run_fully_connected(const edge_model *m, const edge_fully_connected *p
             if (lanes == 4)
                 edge_dot4(input, weights, p->depth, p->depth, sum);
             else
-                edge_dot(input, weights, p->depth, sum);
+                sum[0] = edge_dot(input, weights, p->depth, 0);
             for (int32_t k = 0; k < lanes; k++) {
                 const int32_t total = (int32_t)(sum[k] + (uint32_t)bias[u + k]);
                 const int32_t scaled = edge_scale_once(total, multipliers[u + k], shifts[u + k]);

@@ -37,8 +37,7 @@ void edge_run_fully_connected_fine(const edge_model *m, const edge_fully_connect
     for (int32_t b = 0; b < p->batch; b++, input += p->depth) {
         const int8_t *weights = edge_at(m, p->weights);
         for (int32_t u = 0; u < p->units; u++, weights += p->depth) {
-            uint32_t sum = (uint32_t)bias[u];
-            edge_dot(input, weights, p->depth, &sum);
+            const uint32_t sum = edge_dot(input, weights, p->depth, (uint32_t)bias[u]);
             const int32_t scaled = scale((int32_t)sum, multipliers[u], fine[u], shifts[u]);
             *output++ = edge_int8(scaled, p->output_zero, p->low, p->high);
         }

@@ -38,7 +38,7 @@ static reach reached(int32_t at, int32_t stride, int32_t taps, int32_t extent)
 }
 
 /* sum[k] += (x - zero) . (w + k * stride), n values, k below lanes (1 or 4) */
-static void dot(const int8_t *x, int32_t zero, const int8_t *w, int32_t stride, int32_t n, int32_t lanes,
+static EDGE_NOINLINE void dot(const int8_t *x, int32_t zero, const int8_t *w, int32_t stride, int32_t n, int32_t lanes,
                 uint32_t *sum)
 {
     if (lanes == 1) {
