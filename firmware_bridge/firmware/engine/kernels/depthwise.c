@@ -37,26 +37,39 @@ static EDGE_NOINLINE uint32_t sum1(const block *b, int32_t at, uint32_t sum)
     return sum;
 }
 
-/* sum[k] += the block's products of channel k, whose input channel is `at` for k = 0, by[k - 1] more for the others. */
-static EDGE_NOINLINE void sum4(const block *b, int32_t at, const int32_t *by, uint32_t *sum)
+/* sum[k] += the block's products of channel k, whose input channel is `at` for k = 0, and by1 to by3 further on. */
+static inline void add4(const block *b, int32_t at, int32_t by1, int32_t by2, int32_t by3, uint32_t *sum)
 {
-    const int32_t by1 = by[0], by2 = by[1], by3 = by[2], x_tap = b->x_tap, w_tap = b->w_tap;
     uint32_t s0 = sum[0], s1 = sum[1], s2 = sum[2], s3 = sum[3];
-    for (int32_t i = 0; i < b->rows; i++) {
-        const int8_t *x = b->x + i * b->x_row + at, *w = b->w + i * b->w_row;
-        for (int32_t n = b->columns;; x += x_tap, w += w_tap) {
-            s0 += (uint32_t)(x[0] * w[0]);
-            s1 += (uint32_t)(x[by1] * w[1]);
-            s2 += (uint32_t)(x[by2] * w[2]);
-            s3 += (uint32_t)(x[by3] * w[3]);
+    const int8_t *x = b->x + at, *w = b->w;
+    for (int32_t rows = b->rows;; x += b->x_row, w += b->w_row) {
+        const int8_t *xx = x, *ww = w;
+        for (int32_t n = b->columns;; xx += b->x_tap, ww += b->w_tap) {
+            s0 += (uint32_t)(xx[0] * ww[0]);
+            s1 += (uint32_t)(xx[by1] * ww[1]);
+            s2 += (uint32_t)(xx[by2] * ww[2]);
+            s3 += (uint32_t)(xx[by3] * ww[3]);
             if (--n == 0)
                 break;
         }
+        if (--rows == 0)
+            break;
     }
     sum[0] = s0;
     sum[1] = s1;
     sum[2] = s2;
     sum[3] = s3;
+}
+
+static EDGE_NOINLINE void sum4(const block *b, const int32_t *source, uint32_t *sum)
+{
+    add4(b, source[0], source[1] - source[0], source[2] - source[0], source[3] - source[0], sum);
+}
+
+/* Of an input channel each: these offsets need no registers. */
+static EDGE_NOINLINE void sum4_neighbours(const block *b, int32_t at, uint32_t *sum)
+{
+    add4(b, at, 1, 2, 3, sum);
 }
 
 /* The pixel's taps as blocks: those inside the input, and up to eight around them. Returns how many. */
@@ -85,28 +98,39 @@ static int32_t blocks_of(const edge_convolution *p, const int8_t *input, int32_t
     return n;
 }
 
+/* Sums of `lanes` channels from c on; all read input_zero in the blocks outside. */
+static inline void accumulate(const block *blocks, int32_t n, const int32_t *source, int32_t lanes, uint32_t *sum)
+{
+    static const int32_t border[4] = {0, 0, 0, 0};
+    for (const block *b = blocks; b != blocks + n; b++) {
+        const int32_t *from = b->inside ? source : border;
+        if (lanes == 1)
+            sum[0] = sum1(b, from[0], sum[0]);
+        else if (from[3] == from[0] + 3)
+            sum4_neighbours(b, from[0], sum);
+        else
+            sum4(b, from, sum);
+    }
+}
+
 static void pixel(const edge_convolution *p, block *blocks, int32_t n, const int32_t *channels, int8_t *output)
 {
-    static const int32_t none[3] = {0, 0, 0};
     const int32_t multiplier = p->out_c / p->in_c;
-    int32_t source[4], lanes, next = 0, uses = 0; /* the input channel that comes next, and how often it was taken */
-    for (int32_t c = 0; c < p->out_c; c += lanes) {
+    int32_t next = 0, uses = 0; /* the input channel that comes next, and how often it was taken */
+    for (int32_t c = 0, lanes; c < p->out_c; c += lanes) {
         uint32_t sum[4] = {0, 0, 0, 0};
+        int32_t source[4];
         lanes = p->out_c - c >= 4 ? 4 : 1;
         for (int32_t k = 0; k < lanes; k++) {
-            source[k] = k ? next - source[0] : next;
+            source[k] = next;
             if (++uses == multiplier) {
                 uses = 0;
                 next++;
             }
         }
-        for (block *b = blocks; b != blocks + n; b->w += lanes, b++) {
-            const bool inside = b->inside;
-            if (lanes == 4)
-                sum4(b, inside ? source[0] : 0, inside ? source + 1 : none, sum);
-            else
-                sum[0] = sum1(b, inside ? source[0] : 0, sum[0]);
-        }
+        accumulate(blocks, n, source, lanes, sum);
+        for (block *b = blocks; b != blocks + n; b++)
+            b->w += lanes;
         for (int32_t k = 0; k < lanes; k++)
             output[c + k] = edge_channel_out(p, channels, c + k, sum[k]);
     }
