@@ -50,7 +50,9 @@ def layers() -> list[tuple[str, bytes, int, tuple[float | None, float | None]]]:
 
     made: list[tuple[str, bytes, int, tuple[float | None, float | None]]] = []
     for title, source, shape, cmsis in CONVOLUTIONS:
-        content = layer("CONV_2D", source, weights(shape), (*source[:3], shape[0]), axis=0, rng=rng, **CONV_OPTIONS)
+        content = layer(
+            "CONV_2D", source, weights(shape), (*source[:3], shape[0]), axis=0, rng=rng, **CONV_OPTIONS
+        )
         made.append((title, content, int(np.prod(source)), cmsis))
     for title, depth, units, cmsis in DENSE:
         content = layer(
@@ -88,7 +90,10 @@ def count(machine: str, kernels: str, files: list[tuple[bytes, int]]) -> list[tu
 def text_bytes(machine: str, kernels: str) -> int:
     """Code and constants of the engine with all its kernels, start-up and the board's port."""
     listing = subprocess.run(
-        ["arm-none-eabi-size", str(board_images.firmware(machine, kernels))], capture_output=True, text=True, check=True
+        ["arm-none-eabi-size", str(board_images.firmware(machine, kernels))],
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout
     return int(listing.splitlines()[1].split()[0])
 
@@ -100,7 +105,10 @@ def table() -> list[str]:
     files = [(content, size) for _, content, size, _ in chosen]
     if network is not None:
         files.append((network, 640))
-    lines = ["| board | kernels | layer | instructions | a MAC | CMSIS-NN | plain C |", "| --- | --- | --- | ---: | ---: | ---: | ---: |"]
+    lines = [
+        "| board | kernels | layer | instructions | a MAC | CMSIS-NN | plain C |",
+        "| --- | --- | --- | ---: | ---: | ---: | ---: |",
+    ]
     for machine, board in board_images.MACHINES.items():
         plain, fast = count(machine, "plain", files), count(machine, board.kernels, files)
         figures = [cmsis[board.kernels == "mve"] for *_, cmsis in chosen] + [None]
@@ -111,7 +119,8 @@ def table() -> list[str]:
                 f"| {machine} | {board.kernels} | {title} | {instructions:,} | {instructions / macs:.3f} | {beside} "
                 f"| {slow / macs:.2f} |"
             )
-        lines.append(f"| {machine} | {board.kernels} | engine, port: {text_bytes(machine, board.kernels):,} bytes | | | | |")
+        size = f"engine, port: {text_bytes(machine, board.kernels):,} bytes"
+        lines.append(f"| {machine} | {board.kernels} | {size} | | | | |")
     return lines
 
 

@@ -32,12 +32,17 @@ def test_equals_the_reference(machine: str) -> None:
     for kind in KINDS:
         for _ in range(CASES_OF_A_KIND):
             content, size = random_model(rng, kind)
-            vectors = [rng.integers(-128, 128, size).astype(np.int8), rng.choice([-128, 127], size).astype(np.int8)]
+            vectors = [
+                rng.integers(-128, 128, size).astype(np.int8),
+                rng.choice([-128, 127], size).astype(np.int8),
+            ]
             cases.append((build_image(parse_tflite(content), kernels), vectors))
             expected.append((kind, [reference(content, [v])[0].ravel() for v in vectors]))
     spread = [o for _, outputs in expected for o in outputs]
     assert np.mean([len(np.unique(o)) > 2 for o in spread]) > 0.8, "the cases say little"
-    for number, (result, (kind, outputs)) in enumerate(zip(board_images.run_on(machine, cases), expected, strict=True)):
+    for number, (result, (kind, outputs)) in enumerate(
+        zip(board_images.run_on(machine, cases), expected, strict=True)
+    ):
         assert result.status == 0, f"{kind} {number} is refused"
         for got, wanted in zip(result.outputs, outputs, strict=True):
             np.testing.assert_array_equal(got, wanted, err_msg=f"{kind} {number}")
@@ -47,7 +52,10 @@ def test_equals_the_reference(machine: str) -> None:
 def test_instructions_are_counted_exactly(machine: str) -> None:
     """Twice the same work is twice the same number; without -icount the board says that it cannot tell."""
     content, size = random_model(np.random.default_rng(1), "CONV_2D")
-    case = build_image(parse_tflite(content), board_images.MACHINES[machine].kernels), [np.zeros(size, np.int8)] * 3
+    case = (
+        build_image(parse_tflite(content), board_images.MACHINES[machine].kernels),
+        [np.zeros(size, np.int8)] * 3,
+    )
     (counted,) = board_images.run_on(machine, [case], count=True)
     assert len(set(counted.instructions)) == 1 and counted.instructions[0] > 0
     (again,) = board_images.run_on(machine, [case], count=True)

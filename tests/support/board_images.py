@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import struct
 import subprocess
 import tempfile
 import threading
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -59,19 +58,34 @@ def kernel_sources(kernels: str) -> list[Path]:
     return sorted(chosen.values())
 
 
-@lru_cache(maxsize=None)
 def firmware(machine: str, kernels: str | None = None) -> Path:
-    """The test firmware's ELF file, in a temporary folder that goes with this process."""
-    board = MACHINES[machine]
-    kernels = kernels or board.kernels
-    out = Path(_folder().name) / f"{machine}-{kernels}.elf"
-    ports = FIRMWARE / "ports"
-    sources = [HERE / "board_images.c", ports / "cortex_m" / "startup.c", ports / board.port / "port.c",
-               ENGINE / "engine.c", *kernel_sources(kernels)]  # fmt: skip
-    # The board's own board.h comes first, the linker's include follows.
-    places = [f"-iquote{ports / board.port}", f"-L{ports / 'cortex_m'}", f"-T{ports / board.port / f'{machine}.ld'}"]
-    command = ["arm-none-eabi-gcc", *board.flags, *FLAGS, f"-DEDGE_KERNELS={KERNEL_NUMBERS[kernels]}", *places,
-               *map(str, sources), "-o", str(out)]  # fmt: skip
+    """The ELF file of the firmware that runs images."""
+    kernels = kernels or MACHINES[machine].kernels
+    engine = [ENGINE / "engine.c", *kernel_sources(kernels)]
+    return build(machine, "board_images.c", f"-DEDGE_KERNELS={KERNEL_NUMBERS[kernels]}", *map(str, engine))
+
+
+@cache
+def build(machine: str, main: str, *arguments: str) -> Path:
+    """The ELF file of `main` (of this folder) for a machine, in a temporary folder that goes with this process."""
+    board, ports = MACHINES[machine], FIRMWARE / "ports"
+    out = Path(tempfile.mkstemp(dir=_folder().name, suffix=".elf")[1])
+    sources = [HERE / main, ports / "cortex_m" / "startup.c", ports / board.port / "port.c"]
+    places = [
+        f"-iquote{ports / board.port}",
+        f"-L{ports / 'cortex_m'}",
+        f"-T{ports / board.port / f'{machine}.ld'}",
+    ]
+    command = [
+        "arm-none-eabi-gcc",
+        *board.flags,
+        *FLAGS,
+        *places,
+        *arguments,
+        *map(str, sources),
+        "-o",
+        str(out),
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return out

@@ -8,7 +8,9 @@ from tflite_maker import Maker
 
 def random_model(rng: np.random.Generator, kind: str) -> tuple[bytes, int]:
     """(content, bytes of its input) of a FULLY_CONNECTED, CONV_2D or DEPTHWISE_CONV_2D."""
-    return {"FULLY_CONNECTED": _fully_connected, "CONV_2D": _convolution, "DEPTHWISE_CONV_2D": _depthwise}[kind](rng)
+    return {"FULLY_CONNECTED": _fully_connected, "CONV_2D": _convolution, "DEPTHWISE_CONV_2D": _depthwise}[
+        kind
+    ](rng)
 
 
 def layer(
