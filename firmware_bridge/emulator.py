@@ -60,6 +60,7 @@ class Emulator:
             self._lock = opened.enter_context(_locked(self.folder))
             self._sockets = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="edge-ad-")))
             self._process: subprocess.Popen[bytes] | None = None
+            self._keep: int | None = None
             opened.callback(self._end)
             self.url = self._start()
             self._opened = opened.pop_all()
@@ -112,6 +113,8 @@ class Emulator:
             )
         if self.board.machine:
             url = self._wait_for_qemu(log)
+            if not self._tcp:  # QEMU looks once a second whether somebody is there: somebody is, all the time
+                self._keep = os.open(url, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
             content = self.flash.read_bytes() if self.flash.exists() else b""
             write_memory(self._sockets / "gdb", self.board.slots[0], content[: self.board.slots[1]])
             return url
@@ -169,6 +172,9 @@ class Emulator:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(_STOP_S)
+        if self._keep is not None:
+            os.close(self._keep)
+            self._keep = None
 
 
 @contextlib.contextmanager

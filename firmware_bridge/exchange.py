@@ -16,6 +16,7 @@ HELLO, BOOT = 0x01, 0x42
 ANSWER, UNASKED = 0x80, 0x40
 FIRST_WAIT_S = 0.5  # for an answer, before the request is sent again; doubled each time
 LONGEST_WAIT_S = 4.0
+HELLO_WAIT_S = 0.25  # its answer is short, and a board that is starting has to be asked often
 
 REFUSALS = {
     1: "does not know this request",
@@ -55,7 +56,7 @@ class Exchange:
         self._seq = (self._seq + 1) % SEQ_MODULUS
         raw = DELIMITER + encode(Frame(kind, self._seq, payload))  # the zero ends what a fault left half sent
         deadline = time.monotonic() + deadline_s
-        wait_s, sent = self._first_wait_s, 0
+        wait_s, sent = min(self._first_wait_s, HELLO_WAIT_S) if kind == HELLO else self._first_wait_s, 0
         while time.monotonic() < deadline:
             self._write(raw)
             sent += 1
@@ -98,7 +99,7 @@ class Exchange:
 
     def _drain(self, answers: int) -> None:
         """Wait for the answers to a HELLO's repetitions: one that lags would make the board forget a later answer."""
-        deadline = time.monotonic() + 2 * self._first_wait_s
+        deadline = time.monotonic() + 2 * min(self._first_wait_s, HELLO_WAIT_S)
         while answers and (frame := self._next(deadline)) is not None:
             answers -= frame.type == HELLO + ANSWER and frame.seq == self._seq
 

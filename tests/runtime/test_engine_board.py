@@ -36,7 +36,9 @@ def inputs(n: int) -> np.ndarray:
     return np.random.default_rng(0).integers(-128, 128, (n, 1, SIZE)).astype(np.int8)
 
 
-@pytest.mark.parametrize("wire", [Wire(), Wire(loss=0.05, damage=0.05, twice=0.05, seed=2)], ids=["clean", "bad"])
+@pytest.mark.parametrize(
+    "wire", [Wire(), Wire(loss=0.05, damage=0.05, twice=0.05, seed=2)], ids=["clean", "bad"]
+)
 def test_outputs_by_name_in_their_shape(model: Path, flash: Flash, wire: Wire) -> None:
     with FakeBoard(wire, flash) as board:
         engine = open_model("board", model, {**OPTIONS, "address": BoardAddress(port=board.path)})
@@ -67,9 +69,10 @@ def test_a_board_that_restarts_gives_no_wrong_output(
 def test_another_model_or_none_is_refused_with_what_to_do(model: Path, flash: Flash, tmp_path: Path) -> None:
     other = tmp_path / "other.bin"
     other.write_bytes(image(b"GOOD", 600))
-    with FakeBoard(flash=flash) as board:
-        with pytest.raises(EngineError, match=f"another model is live on 'fake'; .* --port {board.path}"):
-            open_model("board", other, {**OPTIONS, "address": BoardAddress(port=board.path)})
+    with FakeBoard(flash=flash) as board, pytest.raises(EngineError) as caught:
+        open_model("board", other, {**OPTIONS, "address": BoardAddress(port=board.path)})
+    assert "another model is live on 'fake'" in str(caught.value)
+    assert f"edge-ad flash BUNDLE --port {board.path}" in str(caught.value)
     with FakeBoard() as board, pytest.raises(EngineError, match="no model is live on 'fake'"):
         open_model("board", model, {**OPTIONS, "address": BoardAddress(port=board.path)})
 

@@ -88,7 +88,14 @@ class Flash:
 class FakeBoard:
     """Serves `path` until `close`; a context manager. executed: types of the requests that were carried out."""
 
-    def __init__(self, wire: Wire | None = None, flash: Flash | None = None, *, cut_after: int | None = None, tells: bool = True):
+    def __init__(
+        self,
+        wire: Wire | None = None,
+        flash: Flash | None = None,
+        *,
+        cut_after: int | None = None,
+        tells: bool = True,
+    ):
         """cut_after: carried-out requests after which the power fails; the board then comes back at once. tells:
         whether its BOOT frame gets through."""
         self.flash = flash or Flash()

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from edge_ad.errors import EngineError, RestartError, UsageError
-from edge_ad.firmware_bridge.connection import BoardAddress, Connection
 from edge_ad.firmware_bridge.client import Hello
+from edge_ad.firmware_bridge.connection import BoardAddress, Connection
 from edge_ad.firmware_bridge.flasher import ImageHeader, is_live, read_header
 from edge_ad.runtime.engines.base import EngineInfo, Tensor
 
@@ -66,7 +66,7 @@ class BoardEngine:
         repeated = self._client.repeated
         self._client.set_input(0, values)
         ran = self._client.run()
-        outputs = {
+        outputs: dict[str, Tensor] = {
             name: np.frombuffer(self._client.output(index, prod(shape)), np.int8).reshape(shape)
             for index, (name, shape) in enumerate(self._outputs.items())
         }
