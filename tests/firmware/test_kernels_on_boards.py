@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from dataclasses import fields, replace
+from pathlib import Path
 
 import board_images
 import numpy as np
@@ -46,6 +48,22 @@ def test_equals_the_reference(machine: str) -> None:
         assert result.status == 0, f"{kind} {number} is refused"
         for got, wanted in zip(result.outputs, outputs, strict=True):
             np.testing.assert_array_equal(got, wanted, err_msg=f"{kind} {number}")
+
+
+@pytest.mark.parametrize("machine", board_images.MACHINES)
+def test_ad01_equals_the_reference(machine: str) -> None:
+    """MLPerf Tiny's anomaly detection network on 1,000 random inputs."""
+    root = Path(__file__).resolve().parents[2]
+    data = Path(os.environ.get("EDGE_AD_DATA", root.parent / "shared" / "data"))
+    file = data / "models" / "mlperf_tiny_ad01" / "ad01_int8.tflite"
+    if not file.exists():
+        pytest.skip(f"{file.name} is not there: set EDGE_AD_DATA")
+    content = file.read_bytes()
+    inputs = list(np.random.default_rng(7).integers(-128, 128, (1000, 640)).astype(np.int8))
+    image = build_image(parse_tflite(content), board_images.MACHINES[machine].kernels)
+    (result,) = board_images.run_on(machine, [(image, inputs)])
+    wanted = [reference(content, [values])[0].ravel() for values in inputs]
+    np.testing.assert_array_equal(result.outputs, wanted)
 
 
 @pytest.mark.parametrize("machine", ["mps2-an386", "mps3-an547"])

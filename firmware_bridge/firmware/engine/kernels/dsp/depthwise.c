@@ -17,9 +17,8 @@ static inline uint32_t high_product(uint32_t a, uint32_t b, uint32_t sum)
 }
 
 EDGE_INNER void edge_block(const int8_t *const *taps, int32_t n_taps, const int8_t *w, int32_t c,
-                           const edge_scaling *scaling, int8_t *output)
+                           const edge_scaling *s, int8_t *output)
 {
-    const edge_scaling own = *scaling, *s = &own; /* no store to output can change it */
     const int32_t *bias = s->bias + c, *m = s->multipliers + c, *shift = s->shifts + c;
     uint32_t sum0 = (uint32_t)bias[0], sum1 = (uint32_t)bias[1], sum2 = (uint32_t)bias[2], sum3 = (uint32_t)bias[3];
     for (const int8_t *const *end = taps + n_taps; taps != end; taps++, w += 4) {
@@ -31,10 +30,14 @@ EDGE_INNER void edge_block(const int8_t *const *taps, int32_t n_taps, const int8
         sum2 = high_product(x_even, w_even, sum2);
         sum3 = high_product(x_odd, w_odd, sum3);
     }
-    output[c] = edge_requantize(sum0, m[0], shift[0], s);
-    output[c + 1] = edge_requantize(sum1, m[1], shift[1], s);
-    output[c + 2] = edge_requantize(sum2, m[2], shift[2], s);
-    output[c + 3] = edge_requantize(sum3, m[3], shift[3], s);
+    /* All four before the first store, which might change what s points to for all the compiler knows. */
+    const int8_t y0 = edge_requantize(sum0, m[0], shift[0], s), y1 = edge_requantize(sum1, m[1], shift[1], s);
+    const int8_t y2 = edge_requantize(sum2, m[2], shift[2], s), y3 = edge_requantize(sum3, m[3], shift[3], s);
+    int8_t *to = output + c;
+    to[0] = y0;
+    to[1] = y1;
+    to[2] = y2;
+    to[3] = y3;
 }
 
 #include "../rows/depthwise.h"
