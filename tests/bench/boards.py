@@ -70,8 +70,8 @@ def layers() -> list[tuple[str, bytes, int, tuple[float | None, float | None]]]:
 def ad01() -> bytes | None:
     """MLPerf Tiny's anomaly detection network, where the data sets are."""
     folder = Path(os.environ.get("EDGE_AD_DATA", ROOT.parent / "shared" / "data"))
-    places = [folder / part / "mlperf_tiny_ad01" / "ad01_int8.tflite" for part in ("models", "data/models")]
-    return next((p.read_bytes() for p in places if p.exists()), None)
+    path = folder / "models" / "mlperf_tiny_ad01" / "ad01_int8.tflite"
+    return path.read_bytes() if path.exists() else None
 
 
 def count(machine: str, kernels: str, files: list[tuple[bytes, int]]) -> list[tuple[int, int]]:
