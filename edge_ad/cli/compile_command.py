@@ -136,7 +136,10 @@ def _compile_tflite(
         for line in made.manifest.payloads[0].decisions[2:3]:
             out.print(line, soft_wrap=True)
         if made.manifest.payloads[0].thresholds is None:
-            out.print("no threshold: run needs --threshold, or compile with --data and --max-false-alarms")
+            out.print(
+                "no threshold: run needs --threshold, or compile with --data and --max-false-alarms",
+                soft_wrap=True,
+            )
         out.print(f"bundle {bundle} {made.digest}", soft_wrap=True)
     for path in written[:2]:
         out.print(f"written {path}", soft_wrap=True)
