@@ -49,16 +49,22 @@ _KI, _MI = 1 << 10, 1 << 20
 
 BOARDS = (
     Board("posix", "a process on this machine", "posix", "plain", flash_bytes=4 * _MI, ram_bytes=17 * _MI,
-          slot_bytes=2 * _MI, arena_bytes=16 * _MI, firmware_bytes=64 * _KI, reserved_bytes=64 * _KI),
+          slot_bytes=2 * _MI - 4 * _KI, arena_bytes=16 * _MI, firmware_bytes=64 * _KI, reserved_bytes=64 * _KI),
     Board("mps2-an386", "Arm MPS2, Cortex-M4F (QEMU)", "cortex-m4", "dsp", flash_bytes=3 * _MI, ram_bytes=20 * _MI,
-          slot_bytes=_MI, arena_bytes=16 * _MI, firmware_bytes=64 * _KI, reserved_bytes=32 * _KI,
+          slot_bytes=_MI - 4 * _KI, arena_bytes=16 * _MI, firmware_bytes=64 * _KI, reserved_bytes=32 * _KI,
           machine="mps2-an386", slots=(0x00200000, 2 * _MI)),
     Board("mps2-an500", "Arm MPS2, Cortex-M7 (QEMU)", "cortex-m7", "dsp", flash_bytes=3 * _MI, ram_bytes=20 * _MI,
-          slot_bytes=_MI, arena_bytes=16 * _MI, firmware_bytes=64 * _KI, reserved_bytes=32 * _KI,
+          slot_bytes=_MI - 4 * _KI, arena_bytes=16 * _MI, firmware_bytes=64 * _KI, reserved_bytes=32 * _KI,
           machine="mps2-an500", slots=(0x00200000, 2 * _MI)),
     Board("mps3-an547", "Arm MPS3, Cortex-M55 with MVE (QEMU)", "cortex-m55", "mve", flash_bytes=8 * _MI,
-          ram_bytes=4 * _MI, slot_bytes=4 * _MI, arena_bytes=4 * _MI, firmware_bytes=64 * _KI,
+          ram_bytes=4 * _MI, slot_bytes=4 * _MI - 4 * _KI, arena_bytes=4 * _MI, firmware_bytes=64 * _KI,
           reserved_bytes=32 * _KI, machine="mps3-an547", slots=(0x60000000, 8 * _MI)),
+    Board("nucleo-h743zi2", "ST NUCLEO-H743ZI2, Cortex-M7 (built, never run)", "cortex-m7", "dsp",
+          flash_bytes=2 * _MI, ram_bytes=640 * _KI, slot_bytes=384 * _KI, arena_bytes=512 * _KI,
+          firmware_bytes=128 * _KI, reserved_bytes=32 * _KI, chip="stm32h743xx", run=False),
+    Board("nrf52840-dk", "Nordic nRF52840-DK, Cortex-M4F (built, never run)", "cortex-m4", "dsp",
+          flash_bytes=_MI, ram_bytes=256 * _KI, slot_bytes=444 * _KI, arena_bytes=192 * _KI,
+          firmware_bytes=128 * _KI, reserved_bytes=24 * _KI, chip="nrf52840", run=False),
 )  # fmt: skip
 
 

@@ -27,7 +27,11 @@ class Maker:
     def tensor(self, shape, scale=None, zero=0, *, dtype="INT8", data=None, axis=0) -> int:
         """Its index. scale, zero: numbers or sequences (one a slice along axis); data: a constant's values."""
         tensor = schema.TensorT()
-        tensor.shape, tensor.type, tensor.name = list(shape), getattr(schema.TensorType, dtype), f"t{len(self.graph.tensors)}"
+        tensor.shape, tensor.type, tensor.name = (
+            list(shape),
+            getattr(schema.TensorType, dtype),
+            f"t{len(self.graph.tensors)}",
+        )
         if scale is not None:
             q = schema.QuantizationParametersT()
             q.scale = np.atleast_1d(np.asarray(scale, np.float32))
@@ -43,7 +47,9 @@ class Maker:
         self.graph.tensors.append(tensor)
         return len(self.graph.tensors) - 1
 
-    def operator(self, kind: str, inputs, outputs, options: str | None = None, version: int = 1, **values) -> None:
+    def operator(
+        self, kind: str, inputs, outputs, options: str | None = None, version: int = 1, **values
+    ) -> None:
         """options: name of the schema's options table, e.g. "Conv2DOptions"; values: its fields."""
         code = schema.OperatorCodeT()
         code.builtinCode = getattr(schema.BuiltinOperator, kind)

@@ -259,14 +259,21 @@ static void send(uint8_t type, uint16_t seq, const uint8_t *payload, uint16_t le
     edge_port_write(out, edge_encode(out, type, seq, payload, length));
 }
 
+/* A request that was overtaken by a later one: its host has its answer, or has given up. */
+static bool stale(const edge_session *s, const edge_frame *f)
+{
+    return s->heard && f->type != HELLO && (uint16_t)(f->seq - s->seq) > 0x7FFFu;
+}
+
 static void answer(edge_session *s, const edge_frame *f)
 {
-    const bool again = s->answered && f->type == s->type && f->seq == s->seq && f->type != HELLO;
-    if (f->type & ANSWER || (f->type & 0x40u))
-        return; /* what boards send, not hosts */
+    if (f->type & ANSWER || f->type & 0x40u || stale(s, f))
+        return; /* the first two are what boards send */
+    const bool again = s->answered && f->type == s->type && f->seq == s->seq;
     if (!again) {
         writer w = {s->answer, 1};
         s->requests++;
+        s->heard = true;
         s->type = f->type;
         s->seq = f->seq;
         s->answer[0] = carry_out(s, f, &w);

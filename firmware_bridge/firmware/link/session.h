@@ -11,6 +11,7 @@ typedef struct {
     uint32_t requests, inferences;
     uint32_t steps; /* of the last RUN, 0 when the arena has changed since */
     bool restart;   /* asked for: once the answer is out */
+    bool heard;     /* `seq` is that of the last request */
     bool answered;  /* `answer` is that of request `type`, `seq` */
     uint8_t type;
     uint16_t seq;

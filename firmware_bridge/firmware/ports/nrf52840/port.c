@@ -90,7 +90,7 @@ void edge_port_init(void)
     NVMC_ICACHECNF = 1;
     start_uart();
     start_counter();
-    describe_memory("nrf52840", PAGE_BYTES, CLOCK_HZ);
+    describe_memory("nrf52840-dk", PAGE_BYTES, CLOCK_HZ);
     WDT_CONFIG = 0; /* pauses while the CPU sleeps and while a debugger halts it */
     WDT_CRV = 32768u * 30u;
     WDT_START = 1;

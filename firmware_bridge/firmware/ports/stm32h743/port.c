@@ -88,7 +88,7 @@ void edge_port_init(void)
     RCC_RSR |= 1u << 16;                                    /* forget the causes */
     start_uart();
     start_counter();
-    describe_memory("stm32h743", SECTOR_BYTES, CLOCK_HZ);
+    describe_memory("nucleo-h743zi2", SECTOR_BYTES, CLOCK_HZ);
     IWDG1_KR = 0xCCCC; /* start; then 32 s: 32 kHz / 256, 4096 counts */
     IWDG1_KR = 0x5555;
     IWDG1_PR = 6;
