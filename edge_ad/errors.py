@@ -92,6 +92,31 @@ class PortError(EdgeAdError):
     """A serial port that cannot be opened."""
 
 
+class LinkError(EdgeAdError):
+    """A board that does not answer, or not in the link's protocol."""
+
+
+class RestartError(LinkError):
+    """A board that restarted in the middle of a conversation."""
+
+
+class BoardError(EdgeAdError):
+    """A board that refuses a request. status, detail: its answer (docs/link.md); request: its type."""
+
+    def __init__(
+        self, what: str, *, where: str | None = None, hint: str | None = None,
+        status: int = 0, detail: bytes = b"", request: int = 0,
+    ):  # fmt: skip
+        super().__init__(what, where=where, hint=hint)
+        self.status = status
+        self.detail = detail
+        self.request = request
+
+
+class FirmwareError(EdgeAdError):
+    """Firmware that cannot be built or programmed, or an emulator that does not start."""
+
+
 class SourceError(EdgeAdError):
     """A camera, file or stream that cannot be opened or read."""
 

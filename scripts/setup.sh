@@ -9,6 +9,11 @@ install_system_packages() {
     command -v apt-get >/dev/null 2>&1 || { echo "no apt-get: install by hand what is named below" >&2; }
     missing=""
     command -v mosquitto >/dev/null 2>&1 || missing="$missing mosquitto"
+    command -v cc >/dev/null 2>&1 || missing="$missing gcc libc6-dev"
+    command -v make >/dev/null 2>&1 || missing="$missing make"
+    command -v arm-none-eabi-gcc >/dev/null 2>&1 || missing="$missing gcc-arm-none-eabi libnewlib-arm-none-eabi"
+    command -v qemu-system-arm >/dev/null 2>&1 || missing="$missing qemu-system-arm"
+    command -v clang >/dev/null 2>&1 || missing="$missing clang"
     python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || missing="$missing python3-venv"
     [ -z "$missing" ] && return 0
     sudo=""
@@ -23,6 +28,11 @@ install_system_packages() {
     for package in $missing; do
         case $package in
             mosquitto) echo "missing: mosquitto (the tests with a real MQTT broker will be skipped)" >&2 ;;
+            gcc | libc6-dev | make) echo "missing: $package (no board can be run here, and .tflite files not compiled)" >&2 ;;
+            gcc-arm-none-eabi | libnewlib-arm-none-eabi)
+                echo "missing: $package (no firmware for microcontrollers; --board posix works)" >&2 ;;
+            qemu-system-arm) echo "missing: qemu-system-arm (emulated boards: only --board posix)" >&2 ;;
+            clang) echo "missing: clang (fuzzing in make test-slow will be skipped)" >&2 ;;
             python3-venv) echo "missing: python3-venv (no virtual environment can be made)" >&2 ;;
         esac
     done

@@ -8,7 +8,13 @@ from importlib import import_module
 from edge_ad.compile.target import Target
 from edge_ad.errors import TargetError
 
-_MODULES = {"openvino-cpu": "edge_ad.targets.openvino_cpu"}
+_MODULES = {
+    "cortex-m4": ("edge_ad.targets.microcontroller", "CORTEX_M4"),
+    "cortex-m55": ("edge_ad.targets.microcontroller", "CORTEX_M55"),
+    "cortex-m7": ("edge_ad.targets.microcontroller", "CORTEX_M7"),
+    "openvino-cpu": ("edge_ad.targets.openvino_cpu", "TARGET"),
+    "posix": ("edge_ad.targets.microcontroller", "POSIX"),
+}
 
 
 def names() -> list[str]:
@@ -22,5 +28,6 @@ def get(name: str) -> Target:
         near = difflib.get_close_matches(name, _MODULES, n=1)
         meant = f"did you mean {near[0]}? " if near else ""
         raise TargetError(f"unknown target '{name}'", hint=f"{meant}known: {', '.join(names())}")
-    target: Target = import_module(_MODULES[name]).TARGET
+    module, attribute = _MODULES[name]
+    target: Target = getattr(import_module(module), attribute)
     return target

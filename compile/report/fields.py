@@ -40,6 +40,7 @@ _MANIFEST_FIELDS: dict[tuple[type[BaseModel], str], str] = {
     (Budget, "parameters"): "weights and biases",
     (Budget, "limits"): "the target's limits, where it has any",
     (Budget, "fits"): "whether the payload keeps them",
+    (Budget, "parts"): "what storage and memory are made of, in bytes, where that is known",
 }
 
 

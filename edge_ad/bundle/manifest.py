@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal, NoReturn
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edge_ad.bundle.names import check_names, shown
-from edge_ad.errors import SchemaError
+from edge_ad.errors import SchemaError, UsageError
 
 SCHEMA: Final = "edge-ad/bundle/1"
 MANIFEST_NAME = "manifest.json"
@@ -40,12 +40,16 @@ class PreprocessSpec(Spec):
 
 
 class InputSpec(Spec):
-    """What the network takes. `shape` is static and holds the batch dimension, e.g. (1, 3, 256, 256)."""
+    """What the network takes. `shape` is static and holds the batch dimension, e.g. (1, 3, 256, 256).
 
-    modality: Literal["image"]
+    modality: `image` is acquired as (H, W, 3) uint8; `vector` and `tensor` as arrays of the shape less its batch
+    dimension, (n,) and anything else.
+    """
+
+    modality: Literal["image", "vector", "tensor"]
     name: Label = "input"
     shape: tuple[Annotated[int, Field(gt=0)], ...]
-    dtype: Literal["uint8", "float32"]
+    dtype: Literal["uint8", "int8", "float32"]
     preprocess: PreprocessSpec
 
 
@@ -80,13 +84,20 @@ class Threshold(Spec):
     rank: Annotated[int, Field(gt=0)]
 
 
-class Thresholds(Spec):
-    """`compiled` is the one in use; `float_` is what the uncompiled network would have used."""
+class PayloadThresholds(Spec):
+    """`compiled` is the one in use; `float_` is what the uncompiled network would have used, None where there is
+    none: a network that came quantized."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
-    float_: Threshold = Field(alias="float")
+    float_: Threshold | None = Field(alias="float")
     compiled: Threshold
+
+
+class Thresholds(PayloadThresholds):
+    """`compiled` is the one in use; `float_` is what the uncompiled network would have used."""
+
+    float_: Threshold = Field(alias="float")
 
 
 class Drift(Spec):
@@ -109,7 +120,10 @@ class Drift(Spec):
 
 
 class Budget(Spec):
-    """What a payload costs on its target, and whether it fits; `limits` holds the target's, where it has any."""
+    """What a payload costs on its target, and whether it fits; `limits` holds the target's, where it has any.
+
+    parts: what flash and memory are made of, in bytes, where that is known.
+    """
 
     flash_bytes: int
     ram_bytes: int
@@ -117,6 +131,7 @@ class Budget(Spec):
     parameters: int
     limits: dict[str, int] = {}
     fits: bool = True
+    parts: dict[Label, int] = {}
 
 
 class Golden(Spec):
@@ -135,7 +150,11 @@ class Golden(Spec):
 
 
 class Payload(Spec):
-    """One compiled form of the detector."""
+    """One compiled form of the detector.
+
+    thresholds: None where no normal data was given; who runs it has to name one. drift: None where no float form
+    of the network was there to compare with.
+    """
 
     target: Label
     engine: Label
@@ -145,12 +164,23 @@ class Payload(Spec):
     outputs: list[Label]
     options: dict[str, Any] = {}
     head: HeadSpec
-    thresholds: Thresholds
-    drift: Drift
+    thresholds: PayloadThresholds | None
+    drift: Drift | None
     budget: Budget
     golden: Golden
     built_on: dict[Label, Text] = {}
     decisions: list[Text] = []
+
+    def threshold(self, chosen: float | None = None) -> float:
+        """`chosen`, or the compiled form's own threshold. Raises UsageError where there is neither."""
+        if chosen is not None:
+            return chosen
+        if self.thresholds is None:
+            raise UsageError(
+                f"the payload for '{self.target}' has no threshold: it was compiled without normal data",
+                hint="give --threshold, or compile with --data normals.npy --max-false-alarms 0.01",
+            )
+        return self.thresholds.compiled.value
 
 
 class DetectorInfo(Spec):

@@ -5,43 +5,78 @@ from __future__ import annotations
 import contextlib
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from edge_ad.cli.options import Rate, out, stages
+from edge_ad.cli.options import Rate, errors, out, print_json, stages
+from edge_ad.errors import TargetError, UsageError
+
+if TYPE_CHECKING:
+    from edge_ad.compile.target import Target
 
 
 @click.command("compile")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--target", "target_names", multiple=True, required=True,
               help="Device to compile for; may be given several times. See: edge-ad targets.")  # fmt: skip
-@click.option("--data", type=click.Path(path_type=Path), required=True,
-              help="The folder that the model was fitted on; test/ is read for the report only.")  # fmt: skip
-@click.option("--max-false-alarms", type=Rate(), required=True,
+@click.option("--data", type=click.Path(path_type=Path),
+              help="The folder that the model was fitted on (test/ is read for the report only), or for a .tflite "
+              "file an .npy of normal inputs.")  # fmt: skip
+@click.option("--max-false-alarms", type=Rate(),
               help="Share of good parts that may raise an alarm, e.g. 0.01 or 1%.")  # fmt: skip
-@click.option(
-    "--out", "out_", type=click.Path(path_type=Path), required=True, help="Bundle to write, NAME.edgead."
-)
+@click.option("--out", "out_", type=click.Path(path_type=Path), help="Bundle to write, NAME.edgead.")
 @click.option("--precision", type=click.Choice(["int8", "fp32"]), default="int8", show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="Print the whole report as JSON (docs/report.md).")
+@click.option("--head", type=click.Choice(["mse", "value", "max"]),
+              help="Score of a .tflite network: mse between input and output, the value of an output of one, or the "
+              "output's max (default: by their shapes).")  # fmt: skip
+@click.option("--emit-c", type=click.Path(path_type=Path, file_okay=False),
+              help="Folder for model.c, model.h and the engine's sources, for own firmware (.tflite).")  # fmt: skip
+@click.option("-v", "--plan", is_flag=True, help="Print the plan of the arena (.tflite files).")
+@click.option("--json", "as_json", is_flag=True,
+              help="Print the whole report as JSON (docs/report.md); for .tflite as `inspect --json`.")  # fmt: skip
 def command(
-    model: Path, target_names: tuple[str, ...], data: Path, max_false_alarms: float, out_: Path,
-    precision: str, as_json: bool,
+    model: Path, target_names: tuple[str, ...], data: Path | None, max_false_alarms: float | None,
+    out_: Path | None, precision: str, head: str | None, emit_c: Path | None, plan: bool, as_json: bool,
 ) -> None:  # fmt: skip
-    """Compile a fitted detector into one bundle.
+    """Compile a fitted detector, or a full-INT8 .tflite file, into one bundle.
 
-    The network is exported, proved equal to the fitted one, quantized on held-back normal images, and its
-    threshold calibrated anew for the compiled form. Beside NAME.edgead a report NAME.html is written.
+    A fitted model's folder: the network is exported, proved equal to the fitted one, quantized on held-back normal
+    images, and its threshold calibrated anew for the compiled form. Beside NAME.edgead a report NAME.html is
+    written.
+
+    A .tflite file, for microcontrollers: lowered to a model image whose results equal LiteRT's reference kernels to
+    the bit. A threshold needs --data normals.npy and --max-false-alarms.
     """
     from edge_ad import targets
+
+    chosen = [targets.get(name) for name in target_names]
+    if model.suffix.lower() == ".tflite":
+        if out_ is None and emit_c is None:
+            raise UsageError("say what to write", hint="--out NAME.edgead, or --emit-c FOLDER")
+        _compile_tflite(model, chosen, data, max_false_alarms, out_, head, emit_c, plan, as_json)
+        return
+    for given, option in ((head, "--head"), (emit_c, "--emit-c"), (plan or None, "--plan")):
+        if given is not None:
+            raise UsageError(f"{option} is for .tflite files, {model} is none")
+    for target in chosen:
+        if target.engine == "board":
+            raise TargetError(f"'{target.name}' takes a full-INT8 .tflite file, no model folder", where=model)
+    if data is None or max_false_alarms is None or out_ is None:
+        raise UsageError("a fitted model's compile needs --data, --max-false-alarms and --out")
+    _compile_folder(model, chosen, data, max_false_alarms, out_, precision, as_json)
+
+
+def _compile_folder(
+    model: Path, chosen: list[Target], data: Path, max_false_alarms: float, bundle: Path, precision: str, as_json: bool
+) -> None:  # fmt: skip
     from edge_ad.compile.pipeline import compile_bundle
     from edge_ad.compile.report.model import report_json
 
-    chosen = [targets.get(name) for name in target_names]
     # Libraries that print belong on standard error: standard output is the report's.
     with stages() as stage, contextlib.redirect_stdout(sys.stderr):
         made = compile_bundle(
-            model, chosen, data, out_, max_false_alarms=max_false_alarms, precision=precision, stage=stage  # type: ignore[arg-type]
+            model, chosen, data, bundle, max_false_alarms=max_false_alarms, precision=precision, stage=stage  # type: ignore[arg-type]
         )  # fmt: skip
     if as_json:
         click.echo(report_json(made.report))
@@ -55,3 +90,56 @@ def command(
             out.print(f"  - {point.text}", soft_wrap=True, markup=False)
     out.print(f"bundle {made.bundle} {made.digest}", soft_wrap=True)
     out.print(f"report {made.html}", soft_wrap=True)
+
+
+def _compile_tflite(
+    model: Path, chosen: list[Target], data: Path | None, max_false_alarms: float | None, bundle: Path | None,
+    head: str | None, emit_c: Path | None, plan: bool, as_json: bool,
+) -> None:  # fmt: skip
+    from edge_ad.cli.inspect_command import budget_lines
+    from edge_ad.compile.emit_c import emit
+    from edge_ad.compile.integer.arena import describe
+    from edge_ad.compile.tflite_bundle import (
+        compile_tflite,
+        image_for,
+        image_targets,
+        parameters,
+        read_network,
+    )
+
+    takers = image_targets(chosen)
+    if emit_c is not None and len(takers) != 1:
+        raise UsageError("--emit-c writes for one target", hint="name one --target")
+    _, graph = read_network(model)
+    if plan:
+        for target in takers:
+            image = image_for(graph, target, check=False)
+            console = errors if as_json else out
+            console.print(f"{target.name}: plan of the arena", soft_wrap=True)
+            console.print(describe(image.program, image.plan), soft_wrap=True, markup=False)
+    made = None
+    if bundle is not None:
+        made = compile_tflite(
+            model, takers, bundle, head=head, data=data, max_false_alarms=max_false_alarms  # type: ignore[arg-type]
+        )  # fmt: skip
+    written = [] if emit_c is None else emit(model, takers[0], emit_c)
+    if as_json and made is not None:
+        print_json({"digest": made.digest, "manifest": made.manifest.model_dump(mode="json", by_alias=True)})
+        return
+    for target in takers:
+        image = made.images[target.name] if made is not None else image_for(graph, target)
+        out.print(f"[bold]{target.name}[/bold] ({target.kernels} kernels)")
+        fit = target.fit(image, parameters(graph))
+        for line in (*budget_lines(fit.budget), *fit.notes):
+            out.print(f"  {line}", soft_wrap=True, markup=False)
+    if made is not None:
+        for line in made.manifest.payloads[0].decisions[2:3]:
+            out.print(line, soft_wrap=True)
+        if made.manifest.payloads[0].thresholds is None:
+            out.print(
+                "no threshold: run needs --threshold, or compile with --data and --max-false-alarms",
+                soft_wrap=True,
+            )
+        out.print(f"bundle {bundle} {made.digest}", soft_wrap=True)
+    for path in written[:2]:
+        out.print(f"written {path}", soft_wrap=True)

@@ -140,7 +140,7 @@ def _watch(line: Path, belt: Path, kinds: dict[str, str]) -> list[dict[str, Any]
         summary = run_stream(
             open_source(str(belt)),
             Scorer(engine, loaded.manifest.input, payload.head),
-            Decision(payload.thresholds.compiled.value, SEPARATE_PARTS),
+            Decision(payload.threshold(), SEPARATE_PARTS),
             open_sinks([f"mqtt://127.0.0.1:{port}/{NODE}"], node=NODE),
             stream=STREAM,
             bundle=loaded.digest,

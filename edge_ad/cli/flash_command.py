@@ -2,27 +2,59 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
 
-from edge_ad.cli.options import out, print_json, stages
+from edge_ad.cli.options import errors, out, print_json, stages
+from edge_ad.cli.payloads import board_address, board_options, payload_on
 from edge_ad.errors import UsageError
+from edge_ad.firmware_bridge.connection import BoardAddress, Connection
 
 
 @click.command("flash")
 @click.argument("bundle", required=False, type=click.Path(path_type=Path))
-@click.option("--to", "address", required=True, metavar="dir:FOLDER", help="Where to, e.g. dir:/opt/line3.")
-@click.option("--target", help="Which payload; may be left out when the bundle holds one.")
+@click.option("--to", "address", metavar="dir:FOLDER", help="A folder of this machine, e.g. dir:/opt/line3.")
+@board_options
+@click.option("--program", metavar="NAME",
+              help="First write this real board's firmware through its debug probe, e.g. nucleo-h743zi2.")  # fmt: skip
+@click.option(
+    "--target", help="Which payload; may be left out when the bundle holds one, or one for the board."
+)
 @click.option("--rollback", is_flag=True, help="Go back to the bundle that was live before.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
-def command(bundle: Path | None, address: str, target: str | None, rollback: bool, as_json: bool) -> None:
-    """Put a bundle on a device.
+def command(
+    bundle: Path | None, address: str | None, board: str | None, port: str | None, baud: int, state: Path | None,
+    program: str | None, target: str | None, rollback: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Put a bundle on a device: a folder of this machine, or a board.
 
-    It is copied, every digest is checked, and its golden vectors run with the engine there. Only then does it go
-    live, in one step; the bundle that was live stays for --rollback. One that fails its vectors never goes live
-    (exit 4).
+    Into a folder it is copied, every digest is checked, and its golden vectors run with the engine there. On a board
+    the model image is sent over the link, and the board checks it and runs its golden vectors. Only then does it go
+    live, in one step; what was live stays for --rollback. A bundle that fails its vectors never goes live (exit 4).
     """
+    device = board_address(board, port, baud, state)
+    if (device is None) == (address is None):
+        raise UsageError(
+            "say where to", hint="--to dir:/opt/line3, --board qemu:mps2-an386 or --port /dev/ttyACM0"
+        )
+    if rollback == (bundle is not None):
+        raise UsageError(
+            "give either a bundle or --rollback", hint="edge-ad flash part.edgead --to dir:/opt/line3"
+        )
+    if program is not None:
+        if port is None:
+            raise UsageError("--program needs --port, over which the board then answers")
+        _program(program)
+    if device is not None:
+        _flash_board(bundle, device, target, as_json)
+    else:
+        _flash_folder(bundle, str(address), target, as_json)
+
+
+def _flash_folder(bundle: Path | None, address: str, target: str | None, as_json: bool) -> None:
     from edge_ad.runtime.deployment import deploy
     from edge_ad.runtime.deployment import rollback as roll_back
 
@@ -32,12 +64,8 @@ def command(bundle: Path | None, address: str, target: str | None, rollback: boo
             f"'{address}' is no address to flash to", hint="use dir:FOLDER, e.g. --to dir:/opt/line3"
         )
     root = Path(place)
-    if rollback == (bundle is not None):
-        raise UsageError(
-            "give either a bundle or --rollback", hint="edge-ad flash part.edgead --to dir:/opt/line3"
-        )
     with stages() as stage:
-        done = stage("roll back" if rollback else "flash", 1)
+        done = stage("roll back" if bundle is None else "flash", 1)
         result = roll_back(root) if bundle is None else deploy(bundle, root, target=target)
         done()
     golden = result.golden
@@ -63,3 +91,73 @@ def command(bundle: Path | None, address: str, target: str | None, rollback: boo
     )
     out.print(f"live at {address}: {result.digest}", soft_wrap=True)
     out.print(f"previous: {result.previous or 'none'}", soft_wrap=True)
+
+
+def _flash_board(bundle: Path | None, address: BoardAddress, target: str | None, as_json: bool) -> None:
+    from edge_ad.bundle.archive import open_bundle
+    from edge_ad.firmware_bridge.flasher import flash_image, roll_back
+
+    with contextlib.ExitStack() as opened:
+        if bundle is None:
+            connection = opened.enter_context(Connection(address))
+            hello, resumed_at, already = roll_back(connection.client), 0, False
+        else:
+            source = opened.enter_context(open_bundle(bundle))
+            connection = opened.enter_context(Connection(address))
+            payload = payload_on(source.manifest, target, connection)
+            image = source.read(payload.model)
+            with _upload_bar() as progress:
+                result = flash_image(connection.client, image, progress=progress)
+            hello, resumed_at, already = result.hello, result.resumed_at, result.already
+    if as_json:
+        print_json(
+            {
+                "address": str(address), "board": hello.board, "firmware": hello.build, "kernels": hello.kernels,
+                "slot": hello.live_slot, "crc32": f"{hello.live_crc:08x}", "length": hello.live_length,
+                "resumed_at": resumed_at, "already": already,
+            }
+        )  # fmt: skip
+        return
+    if resumed_at:
+        out.print(f"an earlier upload went on from byte {resumed_at:,}")
+    if bundle is not None and not already:
+        out.print("the board's golden vectors agree to the bit")
+    out.print(
+        f"{'was live already' if already else 'live'} on {hello.board} at {address}: slot {hello.live_slot}, "
+        f"image {hello.live_crc:08x}, {hello.live_length:,} bytes, read back",
+        soft_wrap=True,
+    )
+
+
+@contextlib.contextmanager
+def _upload_bar() -> Iterator[Callable[[int, int], None]]:
+    """A progress bar of bytes on standard error."""
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=errors) as bar:
+        task = bar.add_task("upload", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _program(name: str) -> None:
+    """Build the firmware of a real board and write it."""
+    from edge_ad.firmware_bridge.boards import find
+    from edge_ad.firmware_bridge.build import build_firmware
+    from edge_ad.firmware_bridge.programming import PyocdProgrammer
+
+    board = find(name)
+    firmware = build_firmware(board)
+    with stages() as stage:
+        done = stage(f"program {name}", 1)
+        PyocdProgrammer().program(board, firmware, lambda share: None)
+        done()

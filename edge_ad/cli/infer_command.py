@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+import contextlib
 from pathlib import Path
 
 import click
@@ -10,6 +10,7 @@ import numpy as np
 
 from edge_ad.bundle.manifest import InputSpec
 from edge_ad.cli.options import out, print_json
+from edge_ad.cli.payloads import board_address, board_options, open_payload
 from edge_ad.errors import DataError
 
 
@@ -17,36 +18,42 @@ from edge_ad.errors import DataError
 @click.argument("bundle")
 @click.option("--target", help="Which payload; may be left out when the bundle holds one.")
 @click.option("--input", "input_", type=click.Path(path_type=Path), required=True,
-              help="An .npy of network inputs (N, C, H, W) or (C, H, W), or an image file.")  # fmt: skip
+              help="An .npy of network inputs, one or (N, …) of them, or an image file.")  # fmt: skip
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="The .npz to write.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads of the engine.")
+@board_options
 @click.option("--json", "as_json", is_flag=True, help="Print scores and engine as JSON.")
 def command(
-    bundle: str, target: str | None, input_: Path, output: Path, threads: int | None, as_json: bool
-) -> None:
+    bundle: str, target: str | None, input_: Path, output: Path, threads: int | None, board: str | None,
+    port: str | None, baud: int, state: Path | None, as_json: bool,
+) -> None:  # fmt: skip
     """Raw network outputs and scores of a payload.
 
     BUNDLE is a .edgead file or dir:/opt/line3. An .npy is taken as it is (the network's own input: preprocessed
-    pixels); an image file goes through the bundle's preprocessing. The .npz holds one array an output, and
+    pixels; numbers for an INT8 network are quantized); an image file goes through the bundle's preprocessing. The
+    .npz holds one array an output, and
     `score` (N,).
     """
     from edge_ad.bundle.atomic import write_atomic
     from edge_ad.runtime.deployment import load
-    from edge_ad.runtime.engines import open_engine
     from edge_ad.runtime.golden import npz_bytes
-    from edge_ad.runtime.heads import evaluate
+    from edge_ad.runtime.heads import INPUT, evaluate
 
-    with load(bundle, target=target) as live:
-        payload = live.manifest.payload(target or live.target)
+    with load(bundle, target=target) as live, contextlib.ExitStack() as opened:
+        address = board_address(board, port, baud, state)
+        payload, engine = open_payload(live, target, address, threads, opened)
         batch = _read(input_, live.manifest.input)
-        options = {} if threads is None else {"threads": threads}
-        with closing(open_engine(payload, live.folder, **options)) as engine:
-            results = [engine.infer(one[None]) for one in batch]
-            info = engine.describe()
+        results = [engine.infer(one[None]) for one in batch]
         arrays = {name: np.concatenate([r[name] for r in results]) for name in payload.outputs}
-        scores = np.concatenate([evaluate(payload.head, r).scores for r in results])
+        scores = np.concatenate(
+            [
+                evaluate(payload.head, {INPUT: one[None], **r}).scores
+                for one, r in zip(batch, results, strict=True)
+            ]
+        )
+        info = engine.describe()
     write_atomic(output, npz_bytes({**arrays, "score": scores}))
-    threshold = payload.thresholds.compiled.value
+    threshold = None if payload.thresholds is None else payload.threshold()
     if as_json:
         print_json(
             {
@@ -59,9 +66,12 @@ def command(
         )
         return
     for index, value in enumerate(scores):
-        out.print(
-            f"{index}: score {value:.6g} {'above' if value > threshold else 'within'} threshold {threshold:.6g}"
+        verdict = (
+            ""
+            if threshold is None
+            else f" {'above' if value > threshold else 'within'} threshold {threshold:.6g}"
         )
+        out.print(f"{index}: score {value:.6g}{verdict}")
     out.print(
         f"{payload.target} on {info.engine} {info.version} ({info.provider}, {info.isa}, {info.precision})"
     )
@@ -70,7 +80,7 @@ def command(
 def _read(path: Path, spec: InputSpec) -> np.ndarray:
     """Network inputs (N, *shape[1:]) of the spec's dtype."""
     from edge_ad.runtime.images import read_image
-    from edge_ad.runtime.preprocess import preprocess
+    from edge_ad.runtime.preprocess import QUANTIZE, preprocess
 
     if path.suffix.lower() != ".npy":
         return preprocess(spec.preprocess, read_image(path))
@@ -80,6 +90,8 @@ def _read(path: Path, spec: InputSpec) -> np.ndarray:
         raise DataError(f"is no .npy that can be read ({error})", where=path) from error
     one = tuple(spec.shape[1:])
     data = data[None] if data.shape == one else data
+    if spec.preprocess.name == QUANTIZE and data.shape[1:] == one and len(data):
+        return np.concatenate([preprocess(spec.preprocess, row) for row in data])
     if data.shape[1:] != one or data.dtype != np.dtype(spec.dtype) or not len(data):
         raise DataError(
             f"holds {data.shape} {data.dtype}, the network takes (N, {', '.join(map(str, one))}) {spec.dtype}",

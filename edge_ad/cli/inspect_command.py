@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edge_ad.bundle.manifest import Manifest, Payload, Threshold
+from edge_ad.bundle.manifest import Budget, Manifest, Payload, Threshold
 from edge_ad.cli.options import out, print_json
 
 
@@ -58,34 +58,57 @@ def _show(manifest: Manifest, digest: str) -> None:
 
 
 def _show_payload(payload: Payload) -> None:
-    from rich.table import Table
-
-    drift, budget = payload.drift, payload.budget
     out.print(
         f"[bold]{payload.target}[/bold]  {payload.precision}, engine {payload.engine}, head {payload.head.name}"
     )
-    table = Table("threshold", "value", "false alarms wanted", "expected", "95 % interval", "from")
-    table.add_row("compiled (in use)", *_threshold(payload.thresholds.compiled))
-    table.add_row("float", *_threshold(payload.thresholds.float_))
-    out.print(table)
-    out.print(
-        f"drift   on {drift.n} held-back good images: rank correlation {drift.rank_correlation:.4f}, "
-        f"mean shift {drift.mean_shift:+.3f} sd, verdicts changed {drift.flips_kept:.1%} at the float threshold, "
-        f"{drift.flips_recalibrated:.1%} at its own",
-        soft_wrap=True,
-    )
-    out.print(
-        f"budget  flash {budget.flash_bytes / 1e6:.2f} MB, memory {budget.ram_bytes / 1e6:.2f} MB, "
-        f"{budget.macs / 1e9:.3f} GMAC, {budget.parameters / 1e6:.3f} M parameters, "
-        f"{'fits' if budget.fits else 'does not fit'}",
-        soft_wrap=True,
-    )
+    _show_thresholds(payload)
+    if (drift := payload.drift) is not None:
+        out.print(
+            f"drift   on {drift.n} held-back good images: rank correlation {drift.rank_correlation:.4f}, "
+            f"mean shift {drift.mean_shift:+.3f} sd, verdicts changed {drift.flips_kept:.1%} at the float threshold, "
+            f"{drift.flips_recalibrated:.1%} at its own",
+            soft_wrap=True,
+        )
+    for line in budget_lines(payload.budget):
+        out.print(line, soft_wrap=True)
     out.print(
         f"golden  {payload.golden.count} vectors, tolerance {payload.golden.rtol:g} relative ({payload.golden.basis})",
         soft_wrap=True,
     )
     for decision in payload.decisions:
         out.print(f"  - {decision}", soft_wrap=True, markup=False)
+
+
+def _show_thresholds(payload: Payload) -> None:
+    from rich.table import Table
+
+    if payload.thresholds is None:
+        out.print("threshold none: compiled without normal data; run needs --threshold")
+        return
+    table = Table("threshold", "value", "false alarms wanted", "expected", "95 % interval", "from")
+    table.add_row("compiled (in use)", *_threshold(payload.thresholds.compiled))
+    if payload.thresholds.float_ is not None:
+        table.add_row("float", *_threshold(payload.thresholds.float_))
+    out.print(table)
+
+
+def budget_lines(budget: Budget) -> list[str]:
+    """What a payload costs, as lines of text: of what flash and memory are made and their limits, where known."""
+    small = budget.flash_bytes < 10_000_000 and bool(budget.parts)
+    costs = (
+        f"{budget.macs:,} MAC, {budget.parameters:,} parameters"
+        if small
+        else f"{budget.macs / 1e9:.3f} GMAC, {budget.parameters / 1e6:.3f} M parameters"
+    )
+    flash, memory = (
+        (f"{n:,} bytes" if small else f"{n / 1e6:.2f} MB") for n in (budget.flash_bytes, budget.ram_bytes)
+    )
+    verdict = "fits" if budget.fits else "does not fit"
+    lines = [f"budget  flash {flash}, memory {memory}, {costs}, {verdict}"]
+    if budget.parts:
+        parts = ", ".join(f"{name.replace('_', ' ')} {size:,}" for name, size in budget.parts.items())
+        lines.append(f"        of which {parts}")
+    return lines
 
 
 def _threshold(threshold: Threshold) -> list[str]:

@@ -13,6 +13,7 @@ from types import FrameType
 import click
 
 from edge_ad.cli.options import errors, print_json
+from edge_ad.cli.payloads import board_address, board_options, open_payload
 
 
 @click.command("run")
@@ -36,20 +37,21 @@ from edge_ad.cli.options import errors, print_json
               help="Release level as a share of the threshold.")  # fmt: skip
 @click.option("--threshold", type=float, help="Use this threshold instead of the bundle's.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads of the engine.")
+@board_options
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def command(
     bundle: str, source_url: str, sink_urls: tuple[str, ...], target: str | None, stream: str | None,
     node: str | None, k: int, n: int, release: int | None, hysteresis: float, threshold: float | None,
-    threads: int | None, as_json: bool,
+    threads: int | None, board: str | None, port: str | None, baud: int, state: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Watch a source and report anomalies.
 
-    BUNDLE is dir:/opt/line3 (what flash made live) or a .edgead file. Live sources keep the newest frame and count
+    BUNDLE is dir:/opt/line3 (what flash made live) or a .edgead file; with --board or --port its network runs there,
+    where flash has put it. Live sources keep the newest frame and count
     the others; files drop nothing. SIGTERM and Ctrl-C end an open event, deliver what waits and stop.
     """
     from edge_ad.runtime.decision import Decision, DecisionConfig
     from edge_ad.runtime.deployment import load
-    from edge_ad.runtime.engines import open_engine
     from edge_ad.runtime.events import topic_id
     from edge_ad.runtime.pipeline import run_stream
     from edge_ad.runtime.scorer import Scorer
@@ -61,17 +63,14 @@ def command(
     # What is open already is closed when a later part cannot be opened.
     with contextlib.ExitStack() as opened:
         live = opened.enter_context(load(bundle, target=target))
-        payload = live.manifest.payload(target or live.target)
-        limit = payload.thresholds.compiled.value if threshold is None else threshold
-        if threshold is not None:
-            errors.print(
-                f"threshold {threshold:g} instead of the bundle's {payload.thresholds.compiled.value:g}"
-            )
+        address = board_address(board, port, baud, state)
+        payload, engine = open_payload(live, target, address, threads, opened)
+        limit = payload.threshold(threshold)
+        if threshold is not None and payload.thresholds is not None:
+            errors.print(f"threshold {threshold:g} instead of the bundle's {payload.threshold():g}")
         if release is None:
             release = 0 if _separate_parts(source_url) and n == 1 else 3
         decision = Decision(limit, DecisionConfig(k=k, n=n, release=release, hysteresis=hysteresis))
-        engine = open_engine(payload, live.folder, **({} if threads is None else {"threads": threads}))
-        opened.callback(engine.close)
         source = open_source(source_url)
         opened.callback(source.close)
         sinks = open_sinks(sink_urls, node=node or topic_id(socket.gethostname()))

@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+import contextlib
+from pathlib import Path
 
 import click
 
 from edge_ad.cli.options import out, print_json
+from edge_ad.cli.payloads import board_address, board_options, open_payload
 
 
 @click.command("verify")
 @click.argument("bundle")
 @click.option("--target", help="Which payload; may be left out when the bundle holds one.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads of the engine.")
+@board_options
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
-def command(bundle: str, target: str | None, threads: int | None, as_json: bool) -> None:
-    """Run a bundle's golden vectors on this machine; exit 4 when it disagrees with the host that compiled it.
+def command(
+    bundle: str, target: str | None, threads: int | None, board: str | None, port: str | None, baud: int,
+    state: Path | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Run a bundle's golden vectors on this machine or a board; exit 4 when it disagrees with the host that compiled
+    it.
 
-    BUNDLE is a .edgead file or dir:/opt/line3.
+    BUNDLE is a .edgead file or dir:/opt/line3. On a QEMU board it also counts the instructions of an inference.
     """
     from edge_ad.runtime.deployment import load
-    from edge_ad.runtime.engines import open_engine
     from edge_ad.runtime.golden import check_golden
 
-    with load(bundle, target=target) as live:
-        payload = live.manifest.payload(target or live.target)
-        options = {} if threads is None else {"threads": threads}
-        with closing(open_engine(payload, live.folder, **options)) as engine:
-            result = check_golden(payload, live.folder, engine)
-            info = engine.describe()
+    with load(bundle, target=target) as live, contextlib.ExitStack() as opened:
+        address = board_address(board, port, baud, state, count=True)
+        payload, engine = open_payload(live, target, address, threads, opened)
+        result = check_golden(payload, live.folder, engine)
+        info = engine.describe()
     if as_json:
         print_json({**vars(result), "engine": {**vars(info)}})
     result.require()
@@ -39,3 +44,5 @@ def command(bundle: str, target: str | None, threads: int | None, as_json: bool)
             soft_wrap=True,
         )
         out.print(f"on {info.engine} {info.version}, {info.isa}, {info.precision}", soft_wrap=True)
+        if "instructions" in info.details:
+            out.print(f"{int(info.details['instructions']):,} instructions an inference")

@@ -17,10 +17,10 @@ from edge_ad.bundle.manifest import Golden, HeadSpec, Payload
 from edge_ad.bundle.names import shown
 from edge_ad.errors import BundleError, EngineError, ParityError
 from edge_ad.runtime.engines.base import Engine, Tensor
-from edge_ad.runtime.heads import evaluate
+from edge_ad.runtime.heads import INPUT, evaluate
 
-INPUT, SCORE = "input", "score"
-_INPUT_DTYPES = ("uint8", "float32")  # as `InputSpec.dtype`
+SCORE = "score"
+_INPUT_DTYPES = ("uint8", "int8", "float32")  # as `InputSpec.dtype`
 _COMPILE_AGAIN = "compile the bundle again"
 
 
@@ -153,7 +153,7 @@ def _run(batch: Tensor, engine: Engine, head: HeadSpec, outputs: Sequence[str]) 
     held_outputs = {name: np.asarray(results[name]) for name in outputs}
     try:
         with np.errstate(invalid="ignore", over="ignore"):  # reported as a disagreement
-            score: Tensor = evaluate(head, held_outputs).scores
+            score: Tensor = evaluate(head, {INPUT: batch, **held_outputs}).scores
     except EngineError:
         score = np.full(1, np.nan, np.float32)
     except (KeyError, TypeError, ValueError, IndexError) as error:

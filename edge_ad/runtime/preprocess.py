@@ -1,11 +1,13 @@
 """The one preprocessing function, shared by fit, calibration, verification and the device.
 
-It computes in integers throughout, so its bytes are the same on every machine and with every build of NumPy.
-Normalisation is no part of it: that is folded into the network.
+Images: in integers throughout, so the bytes are the same on every machine and with every build of NumPy.
+Normalisation is no part of it: that is folded into the network. Vectors for INT8 networks: one division in
+float64 and one rounding, which IEEE 754 leaves no choice in either.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -19,7 +21,11 @@ RESIZE_AREA = "image/resize-area"
 RESIZE_AREA_VERSION = 1
 _WEIGHT_BITS = 11  # two passes of 11 bits on 8-bit values stay below 2^31
 
+QUANTIZE = "tensor/quantize"
+QUANTIZE_VERSION = 1
+
 UInt8Array = npt.NDArray[np.uint8]
+Int8Array = npt.NDArray[np.int8]
 
 
 def resize_spec(height: int, width: int) -> PreprocessSpec:
@@ -29,22 +35,55 @@ def resize_spec(height: int, width: int) -> PreprocessSpec:
     )
 
 
-def preprocess(spec: PreprocessSpec, image: npt.NDArray[np.generic]) -> UInt8Array:
-    """Apply a manifest's preprocessing to one image (H, W, 3) uint8 RGB; returns (1, 3, height, width) uint8.
+def quantize_spec(shape: tuple[int, ...], scale: float, zero_point: int) -> PreprocessSpec:
+    """The spec of `quantize` for inputs of `shape`, without the batch dimension."""
+    return PreprocessSpec(
+        name=QUANTIZE,
+        version=QUANTIZE_VERSION,
+        params={"shape": list(shape), "scale": scale, "zero_point": zero_point},
+    )
 
+
+def preprocess(spec: PreprocessSpec, data: npt.NDArray[np.generic]) -> UInt8Array | Int8Array:
+    """Apply a manifest's preprocessing to one input as acquired; returns a batch of one.
+
+    Images: (H, W, 3) uint8 RGB to (1, 3, height, width) uint8. Tensors: numbers of the network's shape to INT8.
     Raises SchemaError for a name or version that this release does not know, DataError for another input.
     """
+    if (spec.name, spec.version) == (QUANTIZE, QUANTIZE_VERSION):
+        return quantize(data, **spec.params)
     if (spec.name, spec.version) != (RESIZE_AREA, RESIZE_AREA_VERSION):
         raise SchemaError(
             f"unknown preprocessing '{spec.name}' version {spec.version}",
-            hint=f"this release has {RESIZE_AREA} version {RESIZE_AREA_VERSION}; compile the model again",
+            hint=f"this release has {RESIZE_AREA} version {RESIZE_AREA_VERSION} and {QUANTIZE} version "
+            f"{QUANTIZE_VERSION}; compile the model again",
         )
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+    if data.dtype != np.uint8 or data.ndim != 3 or data.shape[2] != 3:
         raise DataError(
-            f"an image of shape (H, W, 3) and dtype uint8 is expected, not {image.shape} {image.dtype}"
+            f"an image of shape (H, W, 3) and dtype uint8 is expected, not {data.shape} {data.dtype}"
         )
-    resized = resize_area(image.astype(np.uint8, copy=False), (spec.params["height"], spec.params["width"]))
+    resized = resize_area(data.astype(np.uint8, copy=False), (spec.params["height"], spec.params["width"]))
     return np.ascontiguousarray(resized.transpose(2, 0, 1))[None]
+
+
+def quantize(
+    data: npt.NDArray[np.generic], *, shape: Sequence[int], scale: float, zero_point: int
+) -> Int8Array:
+    """Numbers of `shape` to INT8 (1, *shape): data / scale, rounded half to even, plus zero_point, saturated.
+
+    INT8 data is taken as quantized already. Raises DataError for another shape, for what is no number, and for
+    values that are not finite.
+    """
+    wanted = tuple(shape)
+    if data.shape != wanted or data.dtype.kind not in "fiu":
+        raise DataError(f"numbers of shape {wanted} are expected, not {data.shape} {data.dtype}")
+    if data.dtype == np.int8:
+        return np.ascontiguousarray(data)[None].astype(np.int8, copy=False)
+    values = data.astype(np.float64)
+    if not np.isfinite(values).all():
+        raise DataError("holds values that are not finite")
+    quantized: Int8Array = np.clip(np.rint(values / scale) + zero_point, -128, 127).astype(np.int8)
+    return quantized[None]
 
 
 def resize_area(image: UInt8Array, size: tuple[int, int]) -> UInt8Array:

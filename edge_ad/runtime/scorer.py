@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from edge_ad.bundle.manifest import HeadSpec, InputSpec
 from edge_ad.runtime.engines.base import Engine, Tensor
-from edge_ad.runtime.heads import evaluate
+from edge_ad.runtime.heads import INPUT, evaluate
 from edge_ad.runtime.images import read_image
 from edge_ad.runtime.preprocess import preprocess
 from edge_ad.runtime.sample import Sample
@@ -36,8 +36,8 @@ class Scorer:
 
     def __call__(self, sample: Sample) -> Scored:
         begun = time.perf_counter_ns()
-        outputs = self.outputs(sample.data)
-        result = evaluate(self.head, outputs)
+        batch = preprocess(self.input.preprocess, sample.data)
+        result = evaluate(self.head, {INPUT: batch, **self.engine.infer(batch)})
         latency_us = (time.perf_counter_ns() - begun) // 1000
         return Scored(float(result.scores[0]), None if result.maps is None else result.maps[0], latency_us)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from edge_ad.bundle.manifest import MANIFEST_NAME, Manifest, canonical, digest, is_canonical, parse
 from edge_ad.bundle.names import MAX_NAME_CHARS, check_names
-from edge_ad.errors import EdgeAdError, SchemaError, TraversalError
+from edge_ad.errors import EdgeAdError, SchemaError, TraversalError, UsageError
 
 TARGET = "openvino-cpu"
 
@@ -86,6 +86,31 @@ def test_a_wrong_manifest_is_refused_by_its_key(sample, path: list[Any], value: 
         parse(raw(data), where="part.edgead")
     assert str(caught.value).startswith("part.edgead: ")
     assert str(caught.value).isprintable()
+
+
+def test_a_payload_without_normal_data_has_no_threshold_until_one_is_named(sample) -> None:
+    data = copy.deepcopy(sample.data)
+    data["payloads"][0] |= {"thresholds": None, "drift": None}
+    payload = parse(raw(data)).payload()
+    assert payload.threshold(0.25) == 0.25
+    with pytest.raises(
+        UsageError, match=r"has no threshold: it was compiled without normal data; give --threshold"
+    ):
+        payload.threshold()
+    assert sample.manifest.payload().threshold() == 0.5
+    data["payloads"][0]["thresholds"] = {
+        "float": None,
+        "compiled": sample.data["payloads"][0]["thresholds"]["float"],
+    }
+    assert parse(raw(data)).payload().threshold() == 0.5
+
+
+def test_parts_of_a_budget_are_kept(sample) -> None:
+    data = copy.deepcopy(sample.data)
+    data["payloads"][0]["budget"]["parts"] = {"arena": 768}
+    written = canonical(parse(raw(data)))
+    assert b'"parts":{"arena":768}' in written
+    assert parse(written).payload().budget.parts == {"arena": 768}
 
 
 def test_two_payloads_for_one_target(sample) -> None:

@@ -190,7 +190,7 @@ def test_help_of_every_command_and_targets(edge_ad) -> None:
         assert name in top.out
         assert edge_ad(name, "--help").code == 0
     listed = json.loads(edge_ad("targets", "--json").out)
-    assert [t["name"] for t in listed] == ["openvino-cpu"]
+    assert {"openvino-cpu", "cortex-m4", "cortex-m55", "posix"} <= {t["name"] for t in listed}
 
 
 def test_model_folder_is_left_alone_by_compile(model: Path, bundle: Path) -> None:

@@ -122,9 +122,9 @@ def test_an_array_gives_its_images(tmp_path: Path, form: str) -> None:
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (np.zeros((2, 8, 8), np.uint8), r"holds \(2, 8, 8\) uint8"),
-        (np.zeros((2, 8, 8, 3), np.float32), "float32"),
-        (np.zeros((0, 8, 8, 3), np.uint8), "no images"),
+        (np.zeros(8, np.uint8), r"holds \(8,\) uint8"),
+        (np.zeros((2, 8), np.bool_), "bool"),
+        (np.zeros((0, 8, 8, 3), np.uint8), "no rows"),
         (np.array([{}], object), r"is no \.npy file"),
     ],
 )
@@ -141,6 +141,16 @@ def test_a_truncated_array_is_an_error(tmp_path: Path) -> None:
         (tmp_path / "x.npy").write_bytes(raw[:size])
         with pytest.raises(SourceError, match=r"is no \.npy file"):
             open_source(str(tmp_path / "x.npy"))
+
+
+@pytest.mark.parametrize(("shape", "dtype"), [((3, 640), np.float32), ((2, 4, 5), np.int8)])
+def test_rows_of_numbers_come_as_they_are(tmp_path: Path, shape: tuple[int, ...], dtype: type) -> None:
+    rows = np.arange(np.prod(shape)).reshape(shape).astype(dtype)
+    np.save(tmp_path / "x.npy", rows)
+    samples = list(open_source(f"npy:{tmp_path / 'x.npy'}"))
+    assert [s.name for s in samples] == [str(n) for n in range(len(rows))]
+    assert samples[0].data.dtype == dtype
+    np.testing.assert_array_equal(np.stack([s.data for s in samples]), rows)
 
 
 @pytest.mark.parametrize("form", ["{}", "images:{}", "video:{}", "npy:{}"])

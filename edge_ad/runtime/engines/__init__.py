@@ -26,4 +26,8 @@ def open_model(engine: str, model: Path, options: Mapping[str, Any]) -> Engine:
         from edge_ad.runtime.engines.openvino import OpenVinoEngine
 
         return OpenVinoEngine(model, **options)
-    raise EngineError(f"unknown engine '{engine}'", hint="this version has: openvino")
+    if engine == "board":
+        from edge_ad.runtime.engines.board import BoardEngine
+
+        return BoardEngine(model, **options)
+    raise EngineError(f"unknown engine '{engine}'", hint="this version has: openvino, board")

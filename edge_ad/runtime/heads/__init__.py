@@ -13,9 +13,11 @@ from edge_ad.bundle.manifest import HeadSpec
 from edge_ad.bundle.names import shown
 from edge_ad.errors import EngineError, SchemaError
 from edge_ad.runtime.engines.base import Tensor
+from edge_ad.runtime.heads.integer import max_value, mse, value
 from edge_ad.runtime.heads.map_max import map_max
 
 FloatArray = npt.NDArray[np.float32]
+INPUT = "input"  # no network output may have this name
 
 
 @dataclass(frozen=True)
@@ -28,11 +30,14 @@ class HeadResult:
 
 _HEADS: dict[str, Callable[[dict[str, Any], dict[str, Tensor]], tuple[FloatArray, FloatArray | None]]] = {
     "map-max": map_max,
+    "mse": mse,
+    "value": value,
+    "max": max_value,
 }
 
 
 def evaluate(head: HeadSpec, outputs: dict[str, Tensor]) -> HeadResult:
-    """Score a batch of network outputs.
+    """Score a batch of network outputs; heads that compare with the input find it as `INPUT` among them.
 
     Raises SchemaError for an unknown head and for parameters that do not fit the outputs, EngineError for a score
     that is not finite.

@@ -10,11 +10,11 @@ from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from edge_ad.bundle.names import shown
-from edge_ad.errors import SchemaError
 from edge_ad.runtime.engines.base import Tensor
+from edge_ad.runtime.heads.params import Params, checked, unfit
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -22,12 +22,7 @@ _FLOAT32_MAX = float(np.finfo(np.float32).max)
 _Number = Annotated[float, Field(ge=-_FLOAT32_MAX, le=_FLOAT32_MAX)]  # which also refuses NaN
 
 
-class _Params(BaseModel):
-    """What the head computes with; other keys only say where these come from."""
-
-    model_config = ConfigDict(strict=True, extra="ignore")
-
-    output: str
+class _Params(Params):
     gain: Annotated[list[_Number], Field(min_length=1)]
     offset: _Number
     pad: Annotated[int, Field(ge=0)] = 0
@@ -40,29 +35,15 @@ def map_max(params: dict[str, Any], outputs: dict[str, Tensor]) -> tuple[FloatAr
     network has no output for; localisation uses it). Returns scores (N,) and combined maps (N, h, w), float32.
     Raises SchemaError for parameters that are wrong or do not fit these outputs.
     """
-    try:
-        checked = _Params.model_validate(params)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise _unfit(f"'{shown(key)}': {shown(first['msg'])}") from error
-    if checked.output not in outputs:
-        raise _unfit(f"no output '{shown(checked.output)}' among {shown(', '.join(outputs))}")
-    maps = outputs[checked.output]
-    if maps.ndim != 4 or maps.shape[1] != len(checked.gain) or 0 in maps.shape[2:]:
-        raise _unfit(
-            f"output '{shown(checked.output)}' is {maps.shape}, not (N, {len(checked.gain)}, height, width)"
+    found, maps = checked("map-max", _Params, params, outputs)
+    if maps.ndim != 4 or maps.shape[1] != len(found.gain) or 0 in maps.shape[2:]:
+        raise unfit(
+            "map-max",
+            f"output '{shown(found.output)}' is {maps.shape}, not (N, {len(found.gain)}, height, width)",
         )
     maps = maps.astype(np.float32, copy=False)
     combined = np.zeros((maps.shape[0], *maps.shape[2:]), np.float32)
-    for k, gain in enumerate(checked.gain):  # in a fixed order, so that every machine sums alike
+    for k, gain in enumerate(found.gain):  # in a fixed order, so that every machine sums alike
         combined += np.float32(gain) * maps[:, k]
-    combined += np.float32(checked.offset)
+    combined += np.float32(found.offset)
     return combined.max(axis=(1, 2)), combined
-
-
-def _unfit(reason: str) -> SchemaError:
-    return SchemaError(
-        f"the parameters of score head 'map-max' do not fit the network ({reason})",
-        hint="compile the bundle again",
-    )

@@ -101,34 +101,30 @@ class VideoFile(_Replay):
 
 
 class Array(_Replay):
-    """An .npy file of images, (N, H, W, 3) uint8 RGB, read as it is needed."""
+    """An .npy file with one input a row: images (N, H, W, 3) uint8 RGB, or numbers (N, …) for networks that take
+    those. Read as it is needed."""
 
     def __init__(self, path: Path):
-        """Raises SourceError for a file that is missing, damaged or of another shape or type."""
+        """Raises SourceError for a file that is missing, damaged or no such array."""
         super().__init__(path)
-        self._images = _load(path)
+        self._rows = _load(path)
 
     def _read(self) -> Iterator[Sample]:
-        for number, image in enumerate(self._images):
-            yield Sample(np.ascontiguousarray(image), str(number), datetime.now(timezone.utc))
+        for number, row in enumerate(self._rows):
+            yield Sample(np.ascontiguousarray(row), str(number), datetime.now(timezone.utc))
 
 
 def _load(path: Path) -> Any:
-    expected = "an array (N, H, W, 3) of uint8 is expected"
+    expected = "an array (N, …) of numbers is expected, for images (N, H, W, 3) of uint8"
     try:
-        images = np.load(path, mmap_mode="r", allow_pickle=False)
+        rows = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError as error:
         raise SourceError("there is no such file", where=path) from error
     except (OSError, ValueError, EOFError) as error:
         raise SourceError(f"is no .npy file that can be read ({error})", where=path, hint=expected) from error
-    if (
-        not isinstance(images, np.ndarray)
-        or images.ndim != 4
-        or images.shape[3] != 3
-        or images.dtype != np.uint8
-    ):
-        found = f"{images.shape} {images.dtype}" if isinstance(images, np.ndarray) else "an archive"
+    if not isinstance(rows, np.ndarray) or rows.ndim < 2 or rows.dtype.kind not in "fiu":
+        found = f"{rows.shape} {rows.dtype}" if isinstance(rows, np.ndarray) else "an archive"
         raise SourceError(f"holds {found}", where=path, hint=expected)
-    if len(images) == 0:
-        raise SourceError("holds no images", where=path)
-    return images
+    if len(rows) == 0:
+        raise SourceError("holds no rows", where=path)
+    return rows

@@ -1,0 +1,27 @@
+"""How each .tflite operator becomes records; importing this fills `lower.OPERATORS`."""
+
+from edge_ad.compile.integer.operators import (
+    arithmetic,
+    convolution,
+    fully_connected,
+    pooling,
+    reduction,
+    resize,
+    shape,
+    softmax,
+    tables,
+    transpose_convolution,
+)
+
+__all__ = [
+    "arithmetic",
+    "convolution",
+    "fully_connected",
+    "pooling",
+    "reduction",
+    "resize",
+    "shape",
+    "softmax",
+    "tables",
+    "transpose_convolution",
+]

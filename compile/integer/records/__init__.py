@@ -1,0 +1,44 @@
+"""The records of a model image, one dataclass a board operator. The order of these imports numbers them: the ABI."""
+
+from edge_ad.compile.integer.records.base import (
+    IN_IMAGE,
+    NO_REF,
+    RECORDS,
+    Buffer,
+    Constant,
+    Record,
+    Ref,
+    header,
+    opcode,
+)
+
+from edge_ad.compile.integer.records.matrix import (  # isort: skip
+    Convolution,
+    Depthwise,
+    FullyConnected,
+    FullyConnectedFine,
+    Geometry,
+    TransposeConvolution,
+)
+from edge_ad.compile.integer.records import arithmetic, moves, pooling  # isort: skip
+
+__all__ = [
+    "IN_IMAGE",
+    "NO_REF",
+    "RECORDS",
+    "Buffer",
+    "Constant",
+    "Convolution",
+    "Depthwise",
+    "FullyConnected",
+    "FullyConnectedFine",
+    "Geometry",
+    "Record",
+    "Ref",
+    "TransposeConvolution",
+    "arithmetic",
+    "header",
+    "moves",
+    "opcode",
+    "pooling",
+]

@@ -1,0 +1,82 @@
+"""From a bundle and where it runs to a payload and its engine, as several commands need it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from edge_ad.bundle.manifest import Manifest, Payload
+from edge_ad.errors import SchemaError, UsageError
+from edge_ad.firmware_bridge.connection import BoardAddress, Connection
+from edge_ad.runtime.deployment import LiveBundle
+from edge_ad.runtime.engines import open_engine
+from edge_ad.runtime.engines.base import Engine
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def board_options(command: Command) -> Command:
+    """Adds --board, --port, --baud and --state; `board_address` makes an address of them."""
+    from edge_ad.firmware_bridge.ports import DEFAULT_BAUD
+
+    for option in reversed(
+        [
+            click.option("--board", metavar="ADDRESS",
+                         help="An emulated board: posix, qemu:mps2-an386, qemu:mps2-an500 or qemu:mps3-an547."),
+            click.option("--port", metavar="PORT", help="A board's serial port, e.g. /dev/ttyACM0 or socket://host:port."),
+            click.option("--baud", type=click.IntRange(1), default=DEFAULT_BAUD, show_default=True,
+                         help="Baud rate of --port."),
+            click.option("--state", type=click.Path(path_type=Path, file_okay=False),
+                         help="Folder in which emulated boards keep their flash (default: the user's data folder)."),
+        ]
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def board_address(
+    board: str | None, port: str | None, baud: int, state: Path | None, *, count: bool = False
+) -> BoardAddress | None:
+    """The board that was named, None without one. Raises UsageError for two."""
+    if board is None and port is None:
+        return None
+    return BoardAddress(board=board, port=port, baud=baud, state=state, count=count)
+
+
+def payload_on(manifest: Manifest, target: str | None, connection: Connection) -> Payload:
+    """The payload called `target`, else the one for the board that answers. Raises SchemaError, UsageError."""
+    if target is None:
+        wanted = connection.board.target
+        if not any(p.target == wanted for p in manifest.payloads):
+            held = ", ".join(p.target for p in manifest.payloads)
+            raise SchemaError(
+                f"no payload for '{wanted}', which '{connection.hello.board}' runs", where=manifest.name,
+                hint=f"it holds: {held}; compile with --target {wanted}",
+            )  # fmt: skip
+        target = wanted
+    payload = manifest.payload(target)
+    if payload.engine != "board":
+        raise UsageError(
+            f"the payload for '{payload.target}' runs on no board", hint="leave out --board and --port"
+        )
+    return payload
+
+
+def open_payload(
+    live: LiveBundle, target: str | None, address: BoardAddress | None, threads: int | None, opened: ExitStack
+) -> tuple[Payload, Engine]:
+    """A payload and its engine, both closed with `opened`; on the board at `address`, or on this machine."""
+    overrides: dict[str, Any] = {} if threads is None else {"threads": threads}
+    if address is None:
+        payload = live.manifest.payload(target or live.target)
+    else:
+        connection = opened.enter_context(Connection(address))
+        payload = payload_on(live.manifest, target or live.target, connection)
+        overrides["connection"] = connection
+    engine = open_engine(payload, live.folder, **overrides)
+    opened.callback(engine.close)
+    return payload, engine

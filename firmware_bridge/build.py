@@ -1,0 +1,98 @@
+"""Building a board's firmware from the sources in this package, once for each state of them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from edge_ad.errors import FirmwareError, MissingDependencyError
+from edge_ad.firmware_bridge.boards import POSIX, Board
+
+FIRMWARE = Path(__file__).resolve().parent / "firmware"
+_TOOLS = {
+    "make": "apt-get install make",
+    "cc": "apt-get install gcc libc6-dev",
+    "arm-none-eabi-gcc": "apt-get install gcc-arm-none-eabi libnewlib-arm-none-eabi",
+}
+_BUILD_S = 300
+
+
+def build_firmware(board: Board) -> Path:
+    """The ELF file of the board's firmware (a program of this machine for the POSIX board), kept in the user's cache.
+
+    Raises MissingDependencyError naming the package of a compiler that is missing, FirmwareError with the
+    compiler's first error otherwise.
+    """
+    out = cache_folder() / f"{board.name}-{sources_digest(board)}"
+    elf = out / "firmware.elf"
+    if elf.exists():
+        return elf
+    for tool in ("make", "cc" if board.name == POSIX else "arm-none-eabi-gcc"):
+        _require(tool, board)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=".build-") as folder:
+            made = Path(folder) / "out"
+            made.mkdir()
+            _make(board, made)
+            if not elf.exists():  # someone else may have built it meanwhile
+                shutil.rmtree(out, ignore_errors=True)
+                made.rename(out)
+    except OSError as error:
+        raise FirmwareError(
+            f"the firmware cannot be built there ({error.strerror})", where=out.parent,
+            hint="set XDG_CACHE_HOME to a folder that you may write to",
+        ) from error  # fmt: skip
+    return elf
+
+
+def cache_folder() -> Path:
+    """Where built firmware is kept."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edge-ad" / "firmware"
+
+
+def sources_digest(board: Board) -> str:
+    """16 hexadecimal digits that stand for the firmware's sources, and the compiler that the user chose."""
+    digest = hashlib.sha256(f"{board.name} {board.kernels} {os.environ.get('CC', '')}".encode())
+    for path in sorted(p for p in FIRMWARE.rglob("*") if p.is_file()):
+        digest.update(str(path.relative_to(FIRMWARE)).encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def _require(tool: str, board: Board) -> None:
+    if shutil.which(os.environ.get("CC", tool) if tool == "cc" else tool) is None:
+        raise MissingDependencyError(
+            f"building the firmware of '{board.name}' needs {tool}", hint=_TOOLS[tool]
+        )
+
+
+def _make(board: Board, out: Path) -> None:
+    command = [
+        "make",
+        "-s",
+        "-C",
+        str(FIRMWARE),
+        f"BOARD={board.name}",
+        f"OUT={out}",
+        f"KERNELS={board.kernels}",
+    ]
+    # No flags of a make that we may have been started by.
+    environment = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=_BUILD_S)
+    except subprocess.TimeoutExpired as error:
+        raise FirmwareError(
+            f"building the firmware of '{board.name}' takes longer than {_BUILD_S} s"
+        ) from error
+    if done.returncode:
+        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        first = next(
+            (line for line in lines if "error" in line.lower()), lines[0] if lines else "make failed"
+        )
+        raise FirmwareError(f"the firmware of '{board.name}' does not build: {first}")
+    if not (out / "firmware.elf").exists():
+        raise FirmwareError(f"building the firmware of '{board.name}' left no firmware.elf", where=out)

@@ -1,0 +1,67 @@
+/* Strided copies and fills. */
+#include "../internal.h"
+
+#define DIMENSIONS 5
+
+/* Lowest and highest place of a walk that begins at `start`, relative to its tensor. */
+static bool reach(const int32_t *extents, const int32_t *strides, int32_t start, int64_t *low, int64_t *high)
+{
+    *low = *high = start;
+    for (int i = 0; i < DIMENSIONS; i++) {
+        if (extents[i] < 1 || extents[i] > 1 << 24)
+            return false;
+        const int64_t span = (int64_t)(extents[i] - 1) * strides[i];
+        if (span < 0)
+            *low += span;
+        else
+            *high += span;
+    }
+    return *low >= 0 && *high < (int64_t)1 << 31;
+}
+
+bool edge_check_copy(const edge_model *m, const edge_copy *p)
+{
+    int64_t low, high;
+    if (p->run < 1 || !edge_readable(m, p->geometry, 4 * 3 * DIMENSIONS, 4) || !(p->geometry & EDGE_IN_IMAGE))
+        return false;
+    const int32_t *extents = edge_at(m, p->geometry);
+    return reach(extents, extents + DIMENSIONS, p->input_start, &low, &high) &&
+           edge_readable(m, p->input, (uint64_t)(high + p->run), 1) &&
+           reach(extents, extents + 2 * DIMENSIONS, p->output_start, &low, &high) &&
+           edge_writable(m, p->output, (uint64_t)(high + p->run), 1);
+}
+
+static void copy_row(const int8_t *from, int8_t *to, int32_t count, int32_t from_step, int32_t to_step, int32_t run)
+{
+    if (run == 1) {
+        for (int32_t i = 0; i < count; i++, from += from_step, to += to_step)
+            *to = *from;
+        return;
+    }
+    for (int32_t i = 0; i < count; i++, from += from_step, to += to_step)
+        memmove(to, from, (size_t)run); /* an image from elsewhere might have them overlap */
+}
+
+void edge_run_copy(const edge_model *m, const edge_copy *p)
+{
+    const int32_t *n = edge_at(m, p->geometry);
+    const int32_t *a = n + DIMENSIONS, *b = a + DIMENSIONS;
+    const int8_t *from = (const int8_t *)edge_at(m, p->input) + p->input_start;
+    int8_t *to = (int8_t *)edge_to(m, p->output) + p->output_start;
+    for (int32_t i = 0; i < n[0]; i++)
+        for (int32_t j = 0; j < n[1]; j++)
+            for (int32_t k = 0; k < n[2]; k++)
+                for (int32_t l = 0; l < n[3]; l++)
+                    copy_row(from + i * a[0] + j * a[1] + k * a[2] + l * a[3],
+                             to + i * b[0] + j * b[1] + k * b[2] + l * b[3], n[4], a[4], b[4], p->run);
+}
+
+bool edge_check_fill(const edge_model *m, const edge_fill *p)
+{
+    return p->count > 0 && edge_writable(m, p->output, (uint64_t)p->count, 1);
+}
+
+void edge_run_fill(const edge_model *m, const edge_fill *p)
+{
+    memset(edge_to(m, p->output), p->value & 0xFF, (size_t)p->count);
+}

@@ -1,0 +1,28 @@
+/* The board's side of the link: requests in, answers out (docs/link.md). */
+#ifndef EDGE_SESSION_H
+#define EDGE_SESSION_H
+
+#include "../slots.h"
+#include "frames.h"
+
+typedef struct {
+    edge_receiver receiver;
+    edge_slots slots;
+    uint32_t requests, inferences;
+    uint32_t steps; /* of the last RUN, 0 when the arena has changed since */
+    bool restart;   /* asked for: once the answer is out */
+    bool heard;     /* `seq` is that of the last request */
+    bool answered;  /* `answer` is that of request `type`, `seq` */
+    uint8_t type;
+    uint16_t seq;
+    uint16_t length;
+    uint8_t answer[EDGE_MAX_PAYLOAD];
+} edge_session;
+
+void edge_session_start(edge_session *session);
+/* Tell who may listen that the board is up. */
+void edge_session_announce(edge_session *session);
+/* Take what came over the line; answers whatever that completes. */
+void edge_session_take(edge_session *session, const uint8_t *bytes, uint32_t count);
+
+#endif

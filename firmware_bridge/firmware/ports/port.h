@@ -1,0 +1,56 @@
+/* What a board gives the firmware. One small file a board implements this; everything else is shared. */
+#ifndef EDGE_PORT_H
+#define EDGE_PORT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define EDGE_SLOTS 2u
+
+/* Memory that keeps its content over a restart (not over a loss of power); what faults and resets leave behind. */
+typedef struct {
+    uint32_t magic; /* EDGE_RETAINED when the rest means something */
+    uint32_t boots;
+    uint32_t fault_kind; /* 0 none, else the exception's number */
+    uint32_t pc, lr, status, address;
+    uint32_t fault_boots; /* `boots` at the fault */
+} edge_retained;
+#define EDGE_RETAINED 0x52455431u
+
+typedef struct {
+    const char *name;       /* e.g. "mps2-an386" */
+    uint8_t *arena;         /* aligned to 16 bytes */
+    uint32_t arena_bytes;
+    uint32_t slot_bytes;    /* of each slot, its last `record_bytes` for the slot's record */
+    uint32_t record_bytes;  /* one erasable unit */
+    uint32_t ticks_hz;      /* of edge_port_ticks */
+    uint32_t stack_bytes;
+    uint32_t static_bytes;  /* .data and .bss without arena */
+} edge_port_info;
+
+/* Clocks, UART, timer; called once. */
+void edge_port_init(void);
+const edge_port_info *edge_port_describe(void);
+
+/* What has come in, up to `capacity` bytes, without waiting. */
+uint32_t edge_port_read(uint8_t *data, uint32_t capacity);
+/* Send all of it, waiting as long as that takes. */
+void edge_port_write(const uint8_t *data, uint32_t length);
+
+uint64_t edge_port_ticks(void);
+/* Exact number of instructions between two readings of ticks, or 0 where the board cannot tell. */
+uint32_t edge_port_instructions(uint64_t ticks);
+
+/* Slot memory, readable in place, aligned to 16 bytes. Erased bytes read as 0xFF. */
+const uint8_t *edge_port_slot(uint32_t slot);
+bool edge_port_erase(uint32_t slot, uint32_t offset, uint32_t length);
+bool edge_port_program(uint32_t slot, uint32_t offset, const uint8_t *data, uint32_t length);
+
+edge_retained *edge_port_retained(void);
+uint8_t edge_port_reset_cause(void); /* 0 power, 1 pin or request, 2 watchdog, 3 fault */
+uint32_t edge_port_stack_used(void); /* at most so far */
+void edge_port_watchdog(void);       /* called whenever the firmware is well; resets the board when that stops */
+void edge_port_idle(void);           /* nothing to do: sleep until something comes */
+void edge_port_restart(void);        /* does not return */
+
+#endif

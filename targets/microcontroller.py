@@ -1,0 +1,96 @@
+"""Microcontrollers and the POSIX board: full-INT8 .tflite files, compiled to model images for the board engine."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import NoReturn
+
+from edge_ad.bundle.manifest import Budget
+from edge_ad.compile.capture import Captured
+from edge_ad.compile.integer.image import Image
+from edge_ad.compile.integer.lower import KernelSet
+from edge_ad.compile.target import Calibration, Lowered, Precision
+from edge_ad.compile.tflite_bundle import Fit, ImageTarget
+from edge_ad.errors import TargetError
+from edge_ad.firmware_bridge.boards import Board, of_target
+
+
+def _target(name: str, title: str, kernels: KernelSet) -> ImageTarget:
+    boards = of_target(name)
+    largest = max(boards, key=lambda board: board.arena_bytes)
+    return ImageTarget(
+        name=name,
+        title=f"{title} ({', '.join(board.name for board in boards)})",
+        engine="board",
+        precisions=("int8",),
+        scheme="full-INT8 .tflite files as they are, equal to LiteRT's reference kernels to the bit",
+        lower=partial(_no_folder, name),
+        budget=_no_budget,
+        golden_rtol={"int8": 0.0},
+        golden_basis={"int8": "LiteRT's reference kernels, to the bit"},
+        limits={"flash_bytes": largest.flash_bytes, "ram_bytes": largest.ram_bytes,
+                "image_bytes": largest.slot_bytes, "arena_bytes": largest.arena_bytes},
+        kernels=kernels,
+        fit=lambda image, parameters: fit(image, parameters, boards),
+    )  # fmt: skip
+
+
+def fit(image: Image, parameters: int, boards: list[Board]) -> Fit:
+    """What an image costs on the roomiest of `boards`, and which of them it fits.
+
+    Flash is the image and the firmware's room; memory the arena and what the firmware keeps for itself, its stack
+    among it.
+    """
+    overs = {board.name: over(image, board) for board in boards}
+    best = min(boards, key=lambda board: (len(overs[board.name]), -board.arena_bytes))
+    parts = {
+        "image": len(image.content), "firmware": best.firmware_bytes,
+        "arena": image.plan.size, "static_and_stack": best.reserved_bytes,
+    }  # fmt: skip
+    budget = Budget(
+        flash_bytes=parts["image"] + parts["firmware"],
+        ram_bytes=parts["arena"] + parts["static_and_stack"],
+        macs=image.macs,
+        parameters=parameters,
+        limits={"flash_bytes": best.flash_bytes, "ram_bytes": best.ram_bytes, "image_bytes": best.slot_bytes,
+                "arena_bytes": best.arena_bytes},
+        fits=not overs[best.name],
+        parts=parts,
+    )  # fmt: skip
+    notes = tuple(
+        f"{'Fits' if not overs[b.name] else 'Does not fit'} {b.name}{'' if b.run else ' (built, never run)'}"
+        f"{': ' + '; '.join(overs[b.name]) if overs[b.name] else ''}."
+        for b in boards
+    )
+    return Fit(budget, tuple(f"{clause} on {best.name}" for clause in overs[best.name]), notes)
+
+
+def over(image: Image, board: Board) -> list[str]:
+    """One clause for each limit of the board that the image breaks."""
+    clauses = []
+    for what, needs, has in (
+        ("the image is", len(image.content), board.slot_bytes),
+        ("the arena is", image.plan.size, board.arena_bytes),
+    ):
+        if needs > has:
+            clauses.append(f"{what} {needs - has} bytes over the {has} that there are")
+    return clauses
+
+
+def _no_folder(
+    name: str, captured: Captured, precision: Precision, calibration: Calibration | None
+) -> NoReturn:
+    raise TargetError(
+        f"'{name}' takes a full-INT8 .tflite file, no model folder",
+        hint="convert the network to LiteRT first: edge-ad compile model.tflite --target " + name,
+    )
+
+
+def _no_budget(lowered: Lowered) -> NoReturn:
+    raise TargetError("a microcontroller's budget is that of a model image")
+
+
+CORTEX_M4 = _target("cortex-m4", "Cortex-M4, DSP kernels", "dsp")
+CORTEX_M7 = _target("cortex-m7", "Cortex-M7, DSP kernels", "dsp")
+CORTEX_M55 = _target("cortex-m55", "Cortex-M55, MVE kernels", "mve")
+POSIX = _target("posix", "A process on this machine, plain kernels", "plain")

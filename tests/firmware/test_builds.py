@@ -1,0 +1,34 @@
+"""The firmware builds for every board without a warning, and leaves the flash to models."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from edge_ad.firmware_bridge.boards import BOARDS, Board
+from edge_ad.firmware_bridge.build import FIRMWARE
+
+MOST_TEXT_BYTES = 48 << 10
+
+
+@pytest.mark.parametrize("board", BOARDS, ids=lambda b: b.name)
+def test_every_board_builds(board: Board, tmp_path: Path) -> None:
+    compiler = "cc" if board.name == "posix" else "arm-none-eabi-gcc"
+    if shutil.which(compiler) is None:
+        pytest.skip(f"{compiler} is not installed")
+    elf = tmp_path / "firmware.elf"
+    command = ["make", "-s", "-C", str(FIRMWARE), f"BOARD={board.name}", f"OUT={tmp_path}"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    if board.name != "posix":
+        sizes = subprocess.run(["arm-none-eabi-size", str(elf)], capture_output=True, text=True, check=True)
+        text, data, bss = map(int, sizes.stdout.splitlines()[1].split()[:3])
+        assert text + data < MOST_TEXT_BYTES
+        assert data + bss <= board.reserved_bytes
+        assert text + data <= board.firmware_bytes
+    again = tmp_path / "again"
+    subprocess.run([*command[:-1], f"OUT={again}"], check=True)
+    assert (again / "firmware.elf").read_bytes() == elf.read_bytes()

@@ -1,0 +1,50 @@
+"""The link and the image loader under libFuzzer, AddressSanitizer and UndefinedBehaviorSanitizer."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from edge_ad.firmware_bridge.build import FIRMWARE
+
+CORPUS = Path(__file__).resolve().parent / "corpus"
+SECONDS = 60
+SOURCES = {"link": ["link/frames.c", "link/session.c", "slots.c"], "image": []}
+FLAGS = ["-g", "-O1", "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all"]
+
+
+@pytest.fixture(params=sorted(SOURCES))
+def fuzzer(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Path]:
+    if shutil.which("clang") is None:
+        pytest.skip("clang is not installed")
+    name, out = request.param, tmp_path / "fuzzer"
+    kernels = sorted(str(p) for p in (FIRMWARE / "engine" / "kernels").glob("*.c"))
+    sources = [f"fuzz/{name}.c", *SOURCES[name], "engine/engine.c", *kernels]
+    done = subprocess.run(
+        ["clang", *FLAGS, *sources, "-o", str(out)], cwd=FIRMWARE, capture_output=True, text=True
+    )
+    if "cannot find" in done.stderr:
+        pytest.skip("clang has no sanitizers here (Debian: libclang-rt-14-dev)")
+    assert done.returncode == 0, done.stderr
+    return name, out
+
+
+def run(fuzzer: tuple[str, Path], tmp_path: Path, *options: str) -> None:
+    name, program = fuzzer
+    found = tmp_path / "corpus"
+    found.mkdir()
+    command = [str(program), "-max_len=8192", *options, str(found), str(CORPUS / name)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-4000:]
+
+
+def test_the_kept_corpus_is_clean(fuzzer: tuple[str, Path], tmp_path: Path) -> None:
+    run(fuzzer, tmp_path, "-runs=0")
+
+
+@pytest.mark.slow
+def test_a_minute_of_fuzzing_finds_nothing(fuzzer: tuple[str, Path], tmp_path: Path) -> None:
+    run(fuzzer, tmp_path, f"-max_total_time={SECONDS}")
