@@ -28,6 +28,7 @@ test-slow: setup
 
 bench: setup
 	$(BIN)/python tests/bench/latency.py
+	$(BIN)/python tests/bench/boards.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

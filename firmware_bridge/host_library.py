@@ -24,6 +24,9 @@ FLAGS = ("-std=c99", "-O2", "-fPIC", "-shared", "-Wall", "-Wextra")
 STATUS = ("ok", "no image", "made for another ABI", "made for other kernels", "truncated", "checksum differs",
           "damaged", "needs more memory than there is", "golden vectors differ")  # fmt: skip
 
+MOST_ARENA_BYTES = 1 << 30
+_ARENA_AT = 16  # in an image's header
+
 Int8Array = npt.NDArray[np.int8]
 
 
@@ -36,11 +39,15 @@ class _Model(ctypes.Structure):
 class HostModel:
     """A model image of the plain kernel set, loaded by the engine on this machine."""
 
-    def __init__(self, image: bytes, arena_bytes: int = 64 << 20):
-        """Raises EngineError for an image that the engine refuses."""
+    def __init__(self, image: bytes, arena_bytes: int | None = None):
+        """arena_bytes: what there is, by default what the image asks for. Raises EngineError for an image that the
+        engine refuses."""
         self._library = _library()
         self._image, image_at = _aligned(len(image))
         ctypes.memmove(image_at, image, len(image))
+        if arena_bytes is None:
+            asked = int.from_bytes(image[_ARENA_AT : _ARENA_AT + 4], "little")
+            arena_bytes = min(asked, MOST_ARENA_BYTES)
         self._arena, arena_at = _aligned(arena_bytes)
         self._model = _Model()
         status = self._library.edge_load(
@@ -92,13 +99,23 @@ def _library() -> ctypes.CDLL:
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "edge-ad"
     built = cache / f"engine-{key}.so"
     if not built.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache) as folder:
-            out = Path(folder) / "engine.so"
-            done = subprocess.run(
-                [compiler, *FLAGS, *map(str, sources()), "-o", str(out)], capture_output=True, text=True
-            )
-            if done.returncode:
-                raise EngineError(f"the engine does not compile here: {done.stderr.strip().splitlines()[-1]}")
-            out.replace(built)
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=cache) as folder:
+                _compile(compiler, Path(folder) / "engine.so").replace(built)
+        except OSError as error:
+            raise EngineError(
+                f"the board's engine cannot be built there ({error.strerror})",
+                where=cache,
+                hint="set XDG_CACHE_HOME to a folder that you may write to",
+            ) from error
     return ctypes.CDLL(str(built))
+
+
+def _compile(compiler: str, out: Path) -> Path:
+    command = [compiler, *FLAGS, *map(str, sources()), "-o", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or ["no message"]
+        raise EngineError(f"the engine does not compile here: {lines[-1]}")
+    return out

@@ -16,6 +16,12 @@ def data_root() -> Path:
 
 
 @pytest.fixture
+def data_folder() -> Path:
+    """The folder of real data sets; it may not exist."""
+    return data_root()
+
+
+@pytest.fixture
 def image_sets() -> Path:
     folder = data_root() / "images"
     if not folder.is_dir():

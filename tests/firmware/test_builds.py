@@ -20,7 +20,7 @@ def test_every_board_builds(board: Board, tmp_path: Path) -> None:
     if shutil.which(compiler) is None:
         pytest.skip(f"{compiler} is not installed")
     elf = tmp_path / "firmware.elf"
-    command = ["make", "-s", "-C", str(FIRMWARE), f"BOARD={board.name}", f"OUT={tmp_path}"]
+    command = ["make", "-s", "-C", str(FIRMWARE), f"BOARD={board.name}", "EXTRA=-Werror", f"OUT={tmp_path}"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0 and not done.stderr, done.stderr
     if board.name != "posix":

@@ -41,19 +41,10 @@ def test_no_two_buffers_that_are_alive_at_once_share_memory(seed: int) -> None:
     assert result.needed <= result.size <= sum(b.size + 15 for b in program.buffers)
 
 
-def _ad01() -> Path:
-    # Beside the image sets; the fixture of those skips when there are none.
-    from os import environ
-
-    root = Path(environ.get("EDGE_AD_DATA", Path(__file__).resolve().parents[4] / "shared" / "data"))
-    path = root / "models" / "mlperf_tiny_ad01" / "ad01_int8.tflite"
+def test_mlperf_tiny_anomaly_detection(data_folder: Path) -> None:
+    path = data_folder / "models" / "mlperf_tiny_ad01" / "ad01_int8.tflite"
     if not path.is_file():
         pytest.skip("MLPerf Tiny's network is not on this machine (set EDGE_AD_DATA)")
-    return path
-
-
-def test_mlperf_tiny_anomaly_detection() -> None:
-    path = _ad01()
     image = build_image(read_tflite(path), "plain")
     widest = 640 + 128  # a layer's input and output
     assert image.plan.size <= widest + 1400 and image.macs == 264_192
