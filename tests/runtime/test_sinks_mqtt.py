@@ -238,8 +238,7 @@ def test_a_refused_login_is_an_error_at_once_and_never_called_connected(
     sink = open_sink(f"mqtt://cam:right@127.0.0.1:{server.port}", node="line3")
     sink.event(make_event(1))
     sink.close()
-    wait_until(lambda: subscriber.on(EVENTS))
-    assert subscriber.on(AVAILABLE) == ["online", "stopped"]
+    wait_until(lambda: subscriber.on(EVENTS) and subscriber.on(AVAILABLE) == ["online", "stopped"])
     subscriber.close()
 
 
