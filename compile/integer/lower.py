@@ -8,12 +8,16 @@ from typing import Literal
 
 import numpy as np
 
+from edge_ad.bundle.names import shown
 from edge_ad.compile.integer.graph import Array, Graph, Node, Tensor
 from edge_ad.compile.integer.records import Buffer, Constant, Record, Ref
 from edge_ad.errors import TargetError
 
 KernelSet = Literal["plain", "dsp", "mve"]
 ALIGNMENT = 16  # of constants and buffers, in bytes
+
+# What an operator's lowering meets in a node whose options, shapes or operands are not those of its kind.
+_MALFORMED = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
 
 Lowering = Callable[["Builder", Node], None]
 OPERATORS: dict[str, Lowering] = {}
@@ -129,7 +133,14 @@ def lower(graph: Graph, kernels: KernelSet) -> Program:
         assert isinstance(place, Buffer)
         program.inputs.append((place, builder.tensor(index)))
     for node in graph.nodes:
-        OPERATORS[node.kind](builder, node)
+        try:
+            OPERATORS[node.kind](builder, node)
+        except _MALFORMED as error:
+            raise TargetError(
+                f"is not as this operator has to be ({type(error).__name__}: {shown(str(error))})",
+                where=str(node),
+                hint="convert the network again",
+            ) from error
     for index in graph.outputs:
         place = builder.ref(index)
         if not isinstance(place, Buffer):

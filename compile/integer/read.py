@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import struct
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from edge_ad.bundle.names import shown
 from edge_ad.compile.integer.graph import Graph, Node, Tensor
 from edge_ad.errors import MissingDependencyError, ModelError
 
 MAX_FILE_BYTES = 256 << 20
+MAX_TENSOR = 1 << 26  # elements
 IDENTIFIER = b"TFL3"
 _DTYPES = {"INT8": np.int8, "INT16": np.int16, "INT32": np.int32, "INT64": np.int64, "UINT8": np.uint8,
            "BOOL": np.bool_, "FLOAT32": np.float32}  # fmt: skip
@@ -75,13 +78,17 @@ def _indices(values: Any) -> tuple[int, ...]:
 
 
 def _tensor(index: int, tensor: Any, buffers: Any, types: dict[int, str], where: str) -> Tensor:
-    name = (tensor.name or b"").decode(errors="replace")
+    name = shown((tensor.name or b"").decode(errors="replace"))
     shape = _indices(tensor.shape)
     kind = types.get(tensor.type, str(tensor.type))
     if kind not in _DTYPES:
         raise ModelError(f"tensor {index} '{name}' is of type {kind}", where=where, hint="use full INT8")
     if any(extent <= 0 for extent in shape):
         raise ModelError(f"tensor {index} '{name}' has no static shape", where=where, hint="fix its shape")
+    if prod(shape) > MAX_TENSOR:
+        raise ModelError(
+            f"tensor {index} '{name}' has {prod(shape)} elements, too many for a board", where=where
+        )
     dtype = np.dtype(_DTYPES[kind])
     raw = buffers[tensor.buffer].data
     data = None
