@@ -31,7 +31,7 @@ from edge_ad.bundle.manifest import (
 from edge_ad.compile.integer.graph import Graph, Tensor
 from edge_ad.compile.integer.image import Image, build_image
 from edge_ad.compile.integer.lower import KernelSet
-from edge_ad.compile.integer.read import parse_tflite
+from edge_ad.compile.integer.read import parse_tflite, read_content
 from edge_ad.compile.reference import Network, golden_vectors, image_vectors, scores_of
 from edge_ad.compile.target import Target
 from edge_ad.errors import BudgetError, ModelError, TargetError, UsageError
@@ -73,10 +73,7 @@ class CompiledImages:
 
 def read_network(path: Path) -> tuple[bytes, Graph]:
     """The content and graph of a .tflite file. Raises ModelError."""
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"cannot be read ({error.strerror})", where=path) from error
+    raw = read_content(path)
     return raw, parse_tflite(raw, where=str(path))
 
 

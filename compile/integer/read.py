@@ -22,13 +22,17 @@ _DTYPES = {"INT8": np.int8, "INT16": np.int16, "INT32": np.int32, "INT64": np.in
 
 def read_tflite(path: Path) -> Graph:
     """The one subgraph of a full-INT8 .tflite file. Raises ModelError that names the node or tensor at fault."""
+    return parse_tflite(read_content(path), where=str(path))
+
+
+def read_content(path: Path) -> bytes:
+    """The file's bytes. Raises ModelError for one that cannot be read or is too large."""
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise ModelError("is too large for a board (over 256 MiB)", where=path)
-        raw = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise ModelError(f"cannot be read ({error.strerror})", where=path) from error
-    return parse_tflite(raw, where=str(path))
 
 
 def parse_tflite(raw: bytes, *, where: str = "model.tflite") -> Graph:
