@@ -44,5 +44,12 @@ def command(
             soft_wrap=True,
         )
         out.print(f"on {info.engine} {info.version}, {info.isa}, {info.precision}", soft_wrap=True)
+        if info.details.get("stack", "0") != "0":
+            arena, static, stack, used = (
+                int(info.details[key]) for key in ("arena", "static", "stack", "stack_used")
+            )
+            out.print(
+                f"memory: arena {arena:,}, static {static:,}, stack at most {used:,} of {stack:,} bytes"
+            )
         if "instructions" in info.details:
             out.print(f"{int(info.details['instructions']):,} instructions an inference")

@@ -83,13 +83,18 @@ class BoardEngine:
             raise RestartError("the board restarted during an inference", where=str(self._connection.address))
 
     def describe(self) -> EngineInfo:
-        """The board, its kernels and its firmware; instructions of the last inference where the board knows them."""
-        hello = self._connection.hello
+        """The board, its kernels, firmware and memory (bytes; stack_used is its high-water mark); instructions of the
+        last inference where the board knows them."""
+        hello, status = self._connection.hello, self._client.status()
         details = {
             "board": hello.board,
             "kernels": hello.kernels,
             "firmware": hello.build,
             "address": str(self._connection.address),
+            "arena": str(status.arena_used),
+            "static": str(status.static_bytes),
+            "stack": str(status.stack_bytes),
+            "stack_used": str(status.stack_used),
         }
         if self._instructions is not None:
             details["instructions"] = str(self._instructions)
