@@ -1,4 +1,4 @@
-/* The engine: runs a model image in place. C99, no allocation, of libc only memcpy, memmove and memset. */
+/* The engine: runs a model image in place. C99, no allocation, of libc only memcpy and memset. */
 #ifndef EDGE_ENGINE_H
 #define EDGE_ENGINE_H
 

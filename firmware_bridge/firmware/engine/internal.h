@@ -23,6 +23,12 @@ bool edge_readable(const edge_model *m, edge_ref ref, uint64_t bytes, uint32_t a
 /* The same, in the arena alone. */
 bool edge_writable(const edge_model *m, edge_ref ref, uint64_t bytes, uint32_t align);
 
+/* Whether two stretches of memory share no byte: what one memcpy may copy. */
+static inline bool edge_apart(edge_ref a, uint64_t a_bytes, edge_ref b, uint64_t b_bytes)
+{
+    return (a ^ b) & EDGE_IN_IMAGE || a + a_bytes <= b || b + b_bytes <= a;
+}
+
 /* The product of four extents, each 1 to 2^24, or 0 when one is out of range or the product above 2^31. */
 uint64_t edge_extent(int32_t a, int32_t b, int32_t c, int32_t d);
 

@@ -21,14 +21,18 @@ static bool reach(const int32_t *extents, const int32_t *strides, int32_t start,
 
 bool edge_check_copy(const edge_model *m, const edge_copy *p)
 {
-    int64_t low, high;
+    int64_t from, from_end, to, to_end;
     if (p->run < 1 || !edge_readable(m, p->geometry, 4 * 3 * DIMENSIONS, 4) || !(p->geometry & EDGE_IN_IMAGE))
         return false;
     const int32_t *extents = edge_at(m, p->geometry);
-    return reach(extents, extents + DIMENSIONS, p->input_start, &low, &high) &&
-           edge_readable(m, p->input, (uint64_t)(high + p->run), 1) &&
-           reach(extents, extents + 2 * DIMENSIONS, p->output_start, &low, &high) &&
-           edge_writable(m, p->output, (uint64_t)(high + p->run), 1);
+    if (!reach(extents, extents + DIMENSIONS, p->input_start, &from, &from_end) ||
+        !reach(extents, extents + 2 * DIMENSIONS, p->output_start, &to, &to_end))
+        return false;
+    from_end += p->run;
+    to_end += p->run;
+    return edge_readable(m, p->input, (uint64_t)from_end, 1) && edge_writable(m, p->output, (uint64_t)to_end, 1) &&
+           edge_apart(p->input + (uint32_t)from, (uint64_t)(from_end - from), p->output + (uint32_t)to,
+                      (uint64_t)(to_end - to));
 }
 
 static void copy_row(const int8_t *from, int8_t *to, int32_t count, int32_t from_step, int32_t to_step, int32_t run)
@@ -39,7 +43,7 @@ static void copy_row(const int8_t *from, int8_t *to, int32_t count, int32_t from
         return;
     }
     for (int32_t i = 0; i < count; i++, from += from_step, to += to_step)
-        memmove(to, from, (size_t)run); /* an image from elsewhere might have them overlap */
+        memcpy(to, from, (size_t)run);
 }
 
 void edge_run_copy(const edge_model *m, const edge_copy *p)

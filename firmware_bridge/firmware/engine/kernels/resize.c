@@ -6,7 +6,8 @@ static bool resize_ok(const edge_model *m, const edge_resize_nearest *p, uint32_
 {
     const uint64_t input = edge_extent(p->batch, p->in_h, p->in_w, p->channels);
     const uint64_t output = edge_extent(p->batch, p->out_h, p->out_w, p->channels);
-    if (!input || !output || !edge_readable(m, p->input, input, 1) || !edge_writable(m, p->output, output, 1))
+    if (!input || !output || !edge_readable(m, p->input, input, 1) || !edge_writable(m, p->output, output, 1) ||
+        !edge_apart(p->input, input, p->output, output))
         return false;
     const uint64_t entries = (uint64_t)p->out_h + (uint64_t)p->out_w;
     return edge_readable(m, p->places, entries * 4 * words, 4) && (p->places & EDGE_IN_IMAGE);
@@ -33,7 +34,7 @@ void edge_run_resize_nearest(const edge_model *m, const edge_resize_nearest *p)
     for (int32_t b = 0; b < p->batch; b++, input += p->in_h * p->in_w * p->channels) {
         for (int32_t y = 0; y < p->out_h; y++) {
             for (int32_t x = 0; x < p->out_w; x++, output += p->channels)
-                memmove(output, input + (rows[y] * p->in_w + columns[x]) * p->channels, (size_t)p->channels);
+                memcpy(output, input + (rows[y] * p->in_w + columns[x]) * p->channels, (size_t)p->channels);
         }
     }
 }
