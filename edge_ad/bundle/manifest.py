@@ -39,18 +39,32 @@ class PreprocessSpec(Spec):
     params: dict[str, Any] = {}
 
 
+class WindowSpec(Spec):
+    """How a stream is cut into windows: `length` rows each, a new one every `hop` rows, at `rate_hz` rows a second.
+
+    rate_hz: None where the rows have no time (feature vectors). channels: their names, in order.
+    """
+
+    length: Annotated[int, Field(gt=0)]
+    hop: Annotated[int, Field(gt=0)]
+    rate_hz: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None
+    channels: Annotated[list[Label], Field(min_length=1)]
+
+
 class InputSpec(Spec):
     """What the network takes. `shape` is static and holds the batch dimension, e.g. (1, 3, 256, 256).
 
-    modality: `image` is acquired as (H, W, 3) uint8; `vector` and `tensor` as arrays of the shape less its batch
-    dimension, (n,) and anything else.
+    modality: `image` is acquired as (H, W, 3) uint8; `scan` as the points (N, 4) of a LiDAR, float32 x, y, z in metres
+    and intensity; `series` as a window (length, channels) float32, see `window`; `vector` and `tensor` as arrays of
+    the shape less its batch dimension, (n,) and anything else.
     """
 
-    modality: Literal["image", "vector", "tensor"]
+    modality: Literal["image", "scan", "series", "vector", "tensor"]
     name: Label = "input"
     shape: tuple[Annotated[int, Field(gt=0)], ...]
     dtype: Literal["uint8", "int8", "float32"]
     preprocess: PreprocessSpec
+    window: WindowSpec | None = None
 
 
 class HeadSpec(Spec):
@@ -152,6 +166,7 @@ class Golden(Spec):
 class Payload(Spec):
     """One compiled form of the detector.
 
+    parts: model files of further networks that the score head calls, by name.
     thresholds: None where no normal data was given; who runs it has to name one. drift: None where no float form
     of the network was there to compare with.
     """
@@ -162,6 +177,7 @@ class Payload(Spec):
     model: str
     files: list[str]
     outputs: list[Label]
+    parts: dict[Label, str] = {}
     options: dict[str, Any] = {}
     head: HeadSpec
     thresholds: PayloadThresholds | None
@@ -296,7 +312,10 @@ def _check_references(manifest: Manifest, where: str | None) -> None:
                 raise SchemaError(
                     f"payload {payload.target!r} names {shown(name)}, which the bundle lacks", where=where
                 )
-        if payload.model not in payload.files:
-            raise SchemaError(f"payload {payload.target!r} does not list its model", where=where)
+        for model in (payload.model, *payload.parts.values()):
+            if model not in payload.files:
+                raise SchemaError(
+                    f"payload {payload.target!r} does not list its model {shown(model)}", where=where
+                )
     if manifest.report is not None and manifest.report not in manifest.files:
         raise SchemaError(f"the report {shown(manifest.report)} is missing", where=where)

@@ -153,7 +153,7 @@ def _run(batch: Tensor, engine: Engine, head: HeadSpec, outputs: Sequence[str]) 
     held_outputs = {name: np.asarray(results[name]) for name in outputs}
     try:
         with np.errstate(invalid="ignore", over="ignore"):  # reported as a disagreement
-            score: Tensor = evaluate(head, {INPUT: batch, **held_outputs}).scores
+            score: Tensor = evaluate(head, {INPUT: batch, **held_outputs}, engine.parts).scores
     except EngineError:
         score = np.full(1, np.nan, np.float32)
     except (KeyError, TypeError, ValueError, IndexError) as error:

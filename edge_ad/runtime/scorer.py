@@ -37,7 +37,7 @@ class Scorer:
     def __call__(self, sample: Sample) -> Scored:
         begun = time.perf_counter_ns()
         batch = preprocess(self.input.preprocess, sample.data)
-        result = evaluate(self.head, {INPUT: batch, **self.engine.infer(batch)})
+        result = evaluate(self.head, {INPUT: batch, **self.engine.infer(batch)}, self.engine.parts)
         latency_us = (time.perf_counter_ns() - begun) // 1000
         return Scored(float(result.scores[0]), None if result.maps is None else result.maps[0], latency_us)
 

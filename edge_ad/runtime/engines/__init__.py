@@ -17,15 +17,24 @@ def open_engine(payload: Payload, folder: Path, **overrides: Any) -> Engine:
     Raises EngineError for an unknown engine or a network that it refuses, MissingDependencyError when the
     engine's package is not installed.
     """
-    return open_model(payload.engine, folder / payload.model, {**payload.options, **overrides})
+    parts = {name: folder / model for name, model in payload.parts.items()}
+    return open_model(payload.engine, folder / payload.model, {**payload.options, **overrides}, parts)
 
 
-def open_model(engine: str, model: Path, options: Mapping[str, Any]) -> Engine:
-    """Load a model file with the engine called `engine`. Raises as `open_engine` does."""
+def open_model(
+    engine: str, model: Path, options: Mapping[str, Any], parts: Mapping[str, Path] | None = None
+) -> Engine:
+    """Load a model file, and the `parts` that its score head calls, with the engine called `engine`.
+
+    Raises as `open_engine` does.
+    """
     if engine == "openvino":
         from edge_ad.runtime.engines.openvino import OpenVinoEngine
 
-        return OpenVinoEngine(model, **options)
+        loaded = {name: OpenVinoEngine(path, **options) for name, path in (parts or {}).items()}
+        return OpenVinoEngine(model, parts=loaded, **options)
+    if parts:
+        raise EngineError(f"the engine '{engine}' runs one network a payload, this one has {1 + len(parts)}")
     if engine == "board":
         from edge_ad.runtime.engines.board import BoardEngine
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -25,7 +26,12 @@ class EngineInfo:
 
 
 class Engine(Protocol):
-    """One loaded network."""
+    """One loaded network, with the further networks that its score head calls, by name (mostly none)."""
+
+    @property
+    def parts(self) -> Mapping[str, Engine]:
+        """Loaded like the main network, and closed with it."""
+        ...
 
     def infer(self, batch: Tensor) -> dict[str, Tensor]:
         """Run one batch of the manifest's input shape and dtype; outputs by name, float32."""

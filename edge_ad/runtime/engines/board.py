@@ -12,7 +12,7 @@ from edge_ad.errors import EngineError, RestartError, UsageError
 from edge_ad.firmware_bridge.client import Hello
 from edge_ad.firmware_bridge.connection import BoardAddress, Connection
 from edge_ad.firmware_bridge.flasher import ImageHeader, is_live, read_header
-from edge_ad.runtime.engines.base import EngineInfo, Tensor
+from edge_ad.runtime.engines.base import Engine, EngineInfo, Tensor
 
 _ISA = {"plain": "plain C", "dsp": "Armv7E-M DSP", "mve": "Armv8.1-M MVE"}
 
@@ -33,6 +33,7 @@ class BoardEngine:
         """
         if threads is not None:
             raise UsageError("a board has no --threads")
+        self.parts: Mapping[str, Engine] = {}
         self._shape = tuple(int(n) for n in input)
         self._outputs = {name: tuple(int(n) for n in shape) for name, shape in outputs.items()}
         if address is None and connection is None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edge_ad.errors import EngineError, MissingDependencyError
-from edge_ad.runtime.engines.base import EngineInfo, Tensor
+from edge_ad.runtime.engines.base import Engine, EngineInfo, Tensor
 from edge_ad.runtime.isa import cpu_isa
 
 
@@ -16,10 +17,11 @@ class OpenVinoEngine:
     """An OpenVINO IR on the CPU plugin.
 
     Float operators run in float32, also on CPUs whose plugin would choose bfloat16 by itself: a score of 8
-    significant bits is a defect. threads: None leaves the number to OpenVINO.
+    significant bits is a defect. threads: None leaves the number to OpenVINO. parts: further networks, already loaded.
     """
 
-    def __init__(self, model: Path, *, threads: int | None = None):
+    def __init__(self, model: Path, *, threads: int | None = None, parts: Mapping[str, Engine] | None = None):
+        self.parts = parts or {}
         try:
             import openvino
         except ImportError as error:
@@ -75,7 +77,9 @@ class OpenVinoEngine:
         )  # fmt: skip
 
     def close(self) -> None:
-        """Nothing to release: OpenVINO frees the network with this object."""
+        """Close the parts; OpenVINO frees the network with this object."""
+        for part in self.parts.values():
+            part.close()
 
     def _kernels(self) -> dict[str, tuple[str, str]]:
         """Layer type and chosen implementation by node of the compiled network."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,32 +11,37 @@ import numpy.typing as npt
 from edge_ad.bundle.manifest import HeadSpec
 from edge_ad.bundle.names import shown
 from edge_ad.errors import EngineError, SchemaError
-from edge_ad.runtime.engines.base import Tensor
+from edge_ad.runtime.engines.base import Engine, Tensor
 from edge_ad.runtime.heads.integer import max_value, mse, value
 from edge_ad.runtime.heads.map_max import map_max
+from edge_ad.runtime.heads.result import HeadResult
 
 FloatArray = npt.NDArray[np.float32]
+__all__ = ["INPUT", "HeadResult", "evaluate"]
+
 INPUT = "input"  # no network output may have this name
 
 
-@dataclass(frozen=True)
-class HeadResult:
-    """scores: (N,), higher is more anomalous. maps: (N, h, w) in the same unit, or None for a head without one."""
-
-    scores: FloatArray
-    maps: FloatArray | None
+Head = Callable[[dict[str, Any], Mapping[str, Tensor], Mapping[str, Engine]], HeadResult]
 
 
-_HEADS: dict[str, Callable[[dict[str, Any], dict[str, Tensor]], tuple[FloatArray, FloatArray | None]]] = {
-    "map-max": map_max,
-    "mse": mse,
-    "value": value,
-    "max": max_value,
+def _plain(head: Callable[[dict[str, Any], Mapping[str, Tensor]], tuple[FloatArray, FloatArray | None]]) -> Head:
+    """A head that calls no further network and gives scores and perhaps maps."""
+    return lambda params, outputs, parts: HeadResult(*head(params, outputs))
+
+
+_HEADS: dict[str, Head] = {
+    "map-max": _plain(map_max),
+    "mse": _plain(mse),
+    "value": _plain(value),
+    "max": _plain(max_value),
 }
 
 
-def evaluate(head: HeadSpec, outputs: dict[str, Tensor]) -> HeadResult:
+def evaluate(head: HeadSpec, outputs: Mapping[str, Tensor], parts: Mapping[str, Engine] | None = None) -> HeadResult:
     """Score a batch of network outputs; heads that compare with the input find it as `INPUT` among them.
+
+    parts: the further networks that some heads call (`Engine.parts`).
 
     Raises SchemaError for an unknown head and for parameters that do not fit the outputs, EngineError for a score
     that is not finite.
@@ -46,10 +50,10 @@ def evaluate(head: HeadSpec, outputs: dict[str, Tensor]) -> HeadResult:
         raise SchemaError(
             f"unknown score head '{shown(head.name)}'", hint=f"this version has: {', '.join(_HEADS)}"
         )
-    scores, maps = _HEADS[head.name](head.params, outputs)
-    if not np.isfinite(scores).all():
+    result = _HEADS[head.name](head.params, outputs, parts or {})
+    if not np.isfinite(result.scores).all():
         raise EngineError(
             "the network gave a score that is not finite",
             hint="have it prove itself: edge-ad verify part.edgead",
         )
-    return HeadResult(scores, maps)
+    return result

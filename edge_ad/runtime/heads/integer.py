@@ -6,6 +6,7 @@ score to the bit.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import numpy as np
@@ -33,7 +34,7 @@ class _InputAndOutput(_Output):
     input_zero_point: _ZeroPoint
 
 
-def mse(params: dict[str, Any], outputs: dict[str, Tensor]) -> tuple[FloatArray, None]:
+def mse(params: dict[str, Any], outputs: Mapping[str, Tensor]) -> tuple[FloatArray, None]:
     """Mean squared difference between input and output: the score of an autoencoder, (N,) float32.
 
     params: `output` (name of a tensor of the input's size), `input_scale`, `input_zero_point`, `scale`,
@@ -54,7 +55,7 @@ def mse(params: dict[str, Any], outputs: dict[str, Tensor]) -> tuple[FloatArray,
     return np.array(scores, np.float32), None
 
 
-def value(params: dict[str, Any], outputs: dict[str, Tensor]) -> tuple[FloatArray, None]:
+def value(params: dict[str, Any], outputs: Mapping[str, Tensor]) -> tuple[FloatArray, None]:
     """The one value of an output, (N,) float32. params: `output`, `scale`, `zero_point`. Raises as `mse`."""
     found, output = checked("value", _Output, params, outputs)
     y = _centred(output, found.zero_point)
@@ -63,7 +64,7 @@ def value(params: dict[str, Any], outputs: dict[str, Tensor]) -> tuple[FloatArra
     return (y[:, 0] * found.scale).astype(np.float32), None
 
 
-def max_value(params: dict[str, Any], outputs: dict[str, Tensor]) -> tuple[FloatArray, None]:
+def max_value(params: dict[str, Any], outputs: Mapping[str, Tensor]) -> tuple[FloatArray, None]:
     """The largest value of an output, (N,) float32. params: `output`, `scale`, `zero_point`. Raises as `mse`."""
     found, output = checked("max", _Output, params, outputs)
     y = _centred(output, found.zero_point)

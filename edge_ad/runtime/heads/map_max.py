@@ -6,6 +6,7 @@ exceed the grid's maximum; up-sampling serves localisation only (`edge_ad.runtim
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import numpy as np
@@ -28,7 +29,7 @@ class _Params(Params):
     pad: Annotated[int, Field(ge=0)] = 0
 
 
-def map_max(params: dict[str, Any], outputs: dict[str, Tensor]) -> tuple[FloatArray, FloatArray]:
+def map_max(params: dict[str, Any], outputs: Mapping[str, Tensor]) -> tuple[FloatArray, FloatArray]:
     """score = max over positions of sum_k gain[k] * maps[:, k] + offset.
 
     params: `output` (name of a (N, K, h, w) tensor), `gain` (K numbers), `offset`, `pad` (border cells that the

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -23,7 +24,7 @@ AnyParams = TypeVar("AnyParams", bound=Params)
 
 
 def checked(
-    head: str, model: type[AnyParams], params: dict[str, Any], outputs: dict[str, Tensor]
+    head: str, model: type[AnyParams], params: dict[str, Any], outputs: Mapping[str, Tensor]
 ) -> tuple[AnyParams, Tensor]:
     """The parameters of `head`, and the output that they name. Raises SchemaError."""
     try:
