@@ -28,7 +28,7 @@ LOAD_ERRORS = (KeyError, TypeError, ValidationError, SafetensorError, OSError, R
 
 def read_description(folder: Path) -> dict[str, Any]:
     """`model.json` of a model folder. Raises ModelError, also for a fit that has not finished."""
-    hint = "make one with: edge-ad fit"
+    hint = "make one with: edge-ad fit efficientad --data PARTS --out MODEL"
     try:
         described = json.loads((folder / MODEL_FILE).read_bytes())
     except FileNotFoundError as error:

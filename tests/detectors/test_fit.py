@@ -66,10 +66,10 @@ def test_interrupted_fit_resumes_to_the_bit(
     fit(config, parts, tmp_path / "whole")
     step = Trainer._step
 
-    def interrupted(self: Trainer) -> None:
-        if self.state.step == STEPS // 2:
+    def interrupted(self: Trainer) -> dict[str, torch.Tensor]:
+        if self.loop.state.step == STEPS // 2:
             raise KeyboardInterrupt
-        step(self)
+        return step(self)
 
     monkeypatch.setattr(Trainer, "_step", interrupted)
     with pytest.raises(KeyboardInterrupt):
@@ -135,7 +135,7 @@ def test_head_is_the_papers_normalisation(parts: Path, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     outputs = [{"maps": rng.gamma(2, size=(1, 2, 24, 24)).astype(np.float32)} for _ in range(5)]
     detector.fit_info["autoencoder_trust"] = 1.0
-    params = detector.fit_head(outputs).params
+    params = detector.fit_head(outputs, {}).params
     maps = np.concatenate([o["maps"] for o in outputs])
     expected = np.zeros((24, 24))
     for k in range(2):
@@ -144,7 +144,7 @@ def test_head_is_the_papers_normalisation(parts: Path, tmp_path: Path) -> None:
     combined = params["gain"][0] * maps[0, 0] + params["gain"][1] * maps[0, 1] + params["offset"]
     assert np.allclose(combined, expected)
     with pytest.raises(ModelError, match="constant"):
-        detector.fit_head([{"maps": np.ones((1, 2, 24, 24), np.float32)}])
+        detector.fit_head([{"maps": np.ones((1, 2, 24, 24), np.float32)}], {})
 
 
 def test_splits_are_disjoint_and_copies_stay_together(parts: Path, tmp_path: Path) -> None:

@@ -2,35 +2,36 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from pydantic import ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
-from torch import Tensor
 
-from edge_ad.bundle.atomic import write_atomic
 from edge_ad.bundle.manifest import DetectorInfo, HeadSpec, InputSpec
 from edge_ad.data.splits import Splits
-from edge_ad.detectors.base import Outputs
+from edge_ad.detectors.base import Outputs, Part
 from edge_ad.detectors.efficientad.config import EfficientAdConfig
 from edge_ad.detectors.efficientad.network import PAD_CELLS, PDN, Autoencoder
 from edge_ad.detectors.efficientad.simplify import PlainNetwork, SimplifiedNetwork
 from edge_ad.detectors.efficientad.statistics import OutputTransform
+from edge_ad.detectors.model_folder import (
+    LOAD_ERRORS,
+    check_version,
+    damaged,
+    load_modules,
+    module_tensors,
+    read_tensors,
+    write_model,
+)
 from edge_ad.errors import ModelError
+from edge_ad.runtime.engines.base import Engine
 from edge_ad.runtime.preprocess import resize_spec
 
 NAME = "efficientad"
 VERSION = 1
-MODEL_FILE = "model.json"
-WEIGHTS_FILE = "weights.safetensors"
-MODEL_SCHEMA = "edge-ad/model/1"
 QUANTILES = (0.9, 0.995)  # q_a and q_b of Algorithm 1
 
 
@@ -66,7 +67,11 @@ class EfficientAd:
         """The same maps, folded (see `simplify`)."""
         return SimplifiedNetwork(self.network()).eval()
 
-    def fit_head(self, outputs: Iterable[Outputs]) -> HeadSpec:
+    def parts(self) -> Mapping[str, Part]:
+        """None."""
+        return {}
+
+    def fit_head(self, outputs: Iterable[Outputs], parts: Mapping[str, Engine]) -> HeadSpec:
         """Map quantiles of one compiled form, merged into one affine sum of its maps.
 
         Each map M becomes 0.1 (M - q_a) / (q_b - q_a), with q_a, q_b its 0.9 and 0.995 quantiles over all
@@ -96,6 +101,19 @@ class EfficientAd:
             },
         )
 
+    def decisions(self) -> list[tuple[str, str]]:
+        return [
+            (
+                "simplify",
+                "Input normalisation and teacher statistics folded into weights; differences are taken inside one "
+                "convolution, so that no feature is rounded before it is subtracted.",
+            ),
+            (
+                "calibrate",
+                "Map quantiles were taken anew from the compiled network's own maps of the calibration images.",
+            ),
+        ]
+
     def info(self) -> DetectorInfo:
         return DetectorInfo(
             name=NAME,
@@ -107,65 +125,33 @@ class EfficientAd:
         )
 
     def save(self, folder: Path) -> None:
-        """Write the model folder; `model.json` comes last, so that a folder that has it is whole."""
-        tensors: dict[str, Tensor] = {
-            "transform.matrix": torch.from_numpy(np.ascontiguousarray(self.transform.matrix)),
-            "transform.bias": torch.from_numpy(np.ascontiguousarray(self.transform.bias)),
+        """Write the model folder."""
+        tensors = {
+            "transform.matrix": torch.from_numpy(self.transform.matrix),
+            "transform.bias": torch.from_numpy(self.transform.bias),
+            **module_tensors(teacher=self.teacher, student=self.student, autoencoder=self.autoencoder),
         }
-        for part in ("teacher", "student", "autoencoder"):
-            module = getattr(self, part)
-            if module is not None:
-                tensors |= {f"{part}.{k}": v.contiguous() for k, v in module.state_dict().items()}
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomic(folder / WEIGHTS_FILE, save(tensors))
-        described = {
-            "schema": MODEL_SCHEMA,
-            "detector": NAME,
-            "version": VERSION,
-            "config": self.config.model_dump(mode="json"),
-            "teacher": self.teacher_info,
-            "fit": self.fit_info,
-            "splits": self.splits.model_dump(mode="json"),
-        }
-        write_atomic(folder / MODEL_FILE, (json.dumps(described, indent=1, sort_keys=True) + "\n").encode())
+        write_model(
+            folder, NAME, VERSION, self.config, self.splits, self.fit_info, tensors, teacher=self.teacher_info
+        )
 
     @classmethod
     def load(cls, folder: Path, described: dict[str, Any]) -> EfficientAd:
         """Read a model folder whose `model.json` holds `described`. Raises ModelError."""
-        again = "fit it again with this version"
-        if described.get("version") != VERSION:
-            found = described.get("version")
-            raise ModelError(
-                f"was made by another version of efficientad ({found}, not {VERSION})",
-                where=folder,
-                hint=again,
-            )
+        check_version(described, NAME, VERSION, folder)
         try:
             config = EfficientAdConfig.model_validate(described["config"])
             splits = Splits.model_validate(described["splits"])
-            tensors = load_file(folder / WEIGHTS_FILE)
+            tensors = read_tensors(folder)
             teacher = PDN(config.widths, config.channels)
             student = PDN(config.widths, config.channels * (2 if config.autoencoder else 1))
             autoencoder = Autoencoder(config.size, config.channels) if config.autoencoder else None
-            for part, module in (("teacher", teacher), ("student", student), ("autoencoder", autoencoder)):
-                if module is not None:
-                    cut = len(part) + 1
-                    module.load_state_dict(
-                        {k[cut:]: v for k, v in tensors.items() if k.startswith(f"{part}.")}
-                    )
+            load_modules(tensors, teacher=teacher, student=student, autoencoder=autoencoder)
             transform = OutputTransform(
                 tensors["transform.matrix"].numpy(), tensors["transform.bias"].numpy()
             )
-        except (KeyError, ValidationError, SafetensorError, OSError, RuntimeError) as error:
-            cause = str(error).splitlines()[0]
-            raise ModelError(f"the model cannot be loaded ({cause})", where=folder, hint=again) from error
-        return cls(
-            config,
-            splits,
-            teacher.eval(),
-            transform,
-            student.eval(),
-            None if autoencoder is None else autoencoder.eval(),
-            described["teacher"],
-            described["fit"],
-        )
+            return cls(
+                config, splits, teacher, transform, student, autoencoder, described["teacher"], described["fit"]
+            )
+        except LOAD_ERRORS as error:
+            raise damaged(error, folder) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +14,7 @@ from edge_ad.data.splits import SplitFile, split_normals, train_good
 from edge_ad.data.textures import N_CLASSES, texture
 from edge_ad.detectors.base import Outputs
 from edge_ad.detectors.efficientad.config import EfficientAdConfig
-from edge_ad.detectors.efficientad.detector import MODEL_FILE, WEIGHTS_FILE, EfficientAd
+from edge_ad.detectors.efficientad.detector import EfficientAd
 from edge_ad.detectors.efficientad.emphasis import defect_moment, emphasise
 from edge_ad.detectors.efficientad.grid import round_features, round_last, settle
 from edge_ad.detectors.efficientad.network import PDN
@@ -29,12 +28,13 @@ from edge_ad.detectors.efficientad.statistics import (
     whiten,
 )
 from edge_ad.detectors.efficientad.teacher import load_teacher
-from edge_ad.detectors.efficientad.training import CHECKPOINT, Progress, Trainer, hardware_bfloat16
-from edge_ad.errors import DataError, ModelError
+from edge_ad.detectors.efficientad.training import Trainer
+from edge_ad.detectors.loop import CHECKPOINT, Progress, hardware_bfloat16
+from edge_ad.detectors.model_folder import begin_fit, end_fit
+from edge_ad.errors import DataError
 from edge_ad.runtime.images import list_images, read_image
 from edge_ad.runtime.preprocess import resize_area
 
-UNFINISHED = ".unfinished"
 MAX_IMAGE_BYTES = 4 << 30  # preprocessed images are held in memory; about 22,000 of them at 256 px
 N_TEXTURES = 240
 
@@ -56,9 +56,7 @@ def fit(
     unusable teacher or a foreign unfinished fit.
     """
     splits = split_normals(data, config.seed, config.holdout)
-    unfinished = out / UNFINISHED
-    if restart:
-        shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished = begin_fit(out, restart=restart)
     images = _read(train_good(data), splits.fit, config.size)
     teacher, info = load_teacher(config.teacher, config.widths, config.channels, sha256=config.teacher_sha256)
     if config.quantization_aware:
@@ -78,12 +76,7 @@ def fit(
     )
     checkpoint = unfinished / CHECKPOINT
     if checkpoint.is_file():
-        trainer.resume(checkpoint)
-    elif (out / MODEL_FILE).exists() and not restart:
-        raise ModelError(
-            "holds a fitted model already", where=out, hint="choose another --out, or --restart to replace it"
-        )
-    unfinished.mkdir(parents=True, exist_ok=True)
+        trainer.loop.resume(checkpoint)
     state = trainer.run(budget_s, checkpoint, progress)
     if config.quantization_aware:
         settle(trainer.student)
@@ -103,10 +96,8 @@ def fit(
     if trainer.autoencoder is not None:
         detector.fit_info["autoencoder_trust"] = _autoencoder_trust(trainer, calibration)
     detector.fit_info["map_quantiles"] = _map_quantiles(detector, calibration)
-    for name in (MODEL_FILE, WEIGHTS_FILE):  # an older model must not be taken for this one half-way
-        (out / name).unlink(missing_ok=True)
     detector.save(out)
-    shutil.rmtree(unfinished)
+    end_fit(out)
     return detector
 
 
@@ -193,5 +184,5 @@ def _autoencoder_trust(trainer: Trainer, images: Tensor) -> float:
 def _map_quantiles(detector: EfficientAd, images: Tensor) -> list[list[float]]:
     network = detector.network()
     outputs: list[Outputs] = [{"maps": network(image[None]).numpy()} for image in images]
-    quantiles: list[list[float]] = detector.fit_head(outputs).params["quantiles"]
+    quantiles: list[list[float]] = detector.fit_head(outputs, {}).params["quantiles"]
     return quantiles
