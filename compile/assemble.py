@@ -12,7 +12,9 @@ from edge_ad.compile.report.examples import Example, pick_examples
 from edge_ad.compile.report.figures import FigureData
 from edge_ad.compile.report.model import Decision, ExportParity, Measurement, PayloadFile, PayloadReport
 from edge_ad.compile.verify import TestScores, Verified
-from edge_ad.data.labelled import LabelledImage, read_mask
+from edge_ad.data.inputs import LabelledInput
+from edge_ad.data.labelled import read_mask
+from edge_ad.detectors.base import Detector
 from edge_ad.runtime.images import read_image
 
 
@@ -24,10 +26,10 @@ class Assembled:
     report: PayloadReport
     figures: FigureData
     measurement: Measurement
-    test_images: list[LabelledImage]
+    test_items: list[LabelledInput]
 
 
-def assemble(form: Verified, payload: Payload, files: dict[str, bytes]) -> Assembled:
+def assemble(detector: Detector, form: Verified, payload: Payload, files: dict[str, bytes]) -> Assembled:
     """Collect what the report says of one payload. files: contents by name in the bundle."""
     timing, info, test = form.latency, form.engine, form.test
     report = PayloadReport(
@@ -47,17 +49,17 @@ def assemble(form: Verified, payload: Payload, files: dict[str, bytes]) -> Assem
         test=None if test is None else test.figures,
         parity=ExportParity(n=form.parity.n, worst=form.parity.worst, allowed=form.parity.allowed),
         budget=payload.budget,
-        decisions=_decisions(form),
+        decisions=_decisions(detector, form),
         warnings=_warnings(form),
     )
     figures = FigureData(
         target=payload.target,
         normal_float=form.float_.normal.scores,
         normal_compiled=form.compiled.normal.scores,
-        test_labels=None if test is None else np.array([i.anomalous for i in test.images]),
+        test_labels=None if test is None else np.array([i.anomalous for i in test.labelled.items]),
         test_float=None if test is None else test.float_.scores,
         test_compiled=None if test is None else test.compiled.scores,
-        examples=[] if test is None else _examples(form, test),
+        examples=[] if test is None or detector.input.modality != "image" else _examples(form, test),
     )
     measurement = Measurement(
         target=payload.target,
@@ -68,32 +70,27 @@ def assemble(form: Verified, payload: Payload, files: dict[str, bytes]) -> Assem
         threads=info.threads,
         isa=info.isa,
     )
-    return Assembled(payload, report, figures, measurement, [] if test is None else test.images)
+    return Assembled(payload, report, figures, measurement, [] if test is None else test.labelled.items)
 
 
-def _decisions(form: Verified) -> list[Decision]:
+def _decisions(detector: Detector, form: Verified) -> list[Decision]:
     threshold = form.thresholds.compiled
     allowed = threshold.n + 1 - threshold.rank
+    noun = detector.input.noun
+    own = [Decision(stage=stage, text=text) for stage, text in detector.decisions()]
     return [
-        Decision(
-            stage="simplify",
-            text="Input normalisation and teacher statistics folded into weights; differences are taken inside "
-            "one convolution, so that no feature is rounded before it is subtracted.",
-        ),
+        *(decision for decision in own if decision.stage == "simplify"),
         Decision(
             stage="export",
             text=f"The exported float network agrees with the fitted one within {form.parity.worst:.1g} of its "
-            f"largest output on {form.parity.n} images (allowed {form.parity.allowed:g}).",
+            f"largest output on {form.parity.n} {noun}s (allowed {form.parity.allowed:g}).",
         ),
         *(Decision(stage="quantize", text=text) for text in form.compiled.lowered.decisions),
-        Decision(
-            stage="calibrate",
-            text="Map quantiles were taken anew from the compiled network's own maps of the calibration images.",
-        ),
+        *(decision for decision in own if decision.stage != "simplify"),
         Decision(
             stage="threshold",
             text=f"The threshold is the {threshold.rank}. smallest of {threshold.n} held-back normal scores of the "
-            f"compiled network: of {threshold.n + 1} good parts, {allowed} may lie above it on average.",
+            f"compiled network: of {threshold.n + 1} normal {noun}s, {allowed} may lie above it on average.",
         ),
     ]
 
@@ -104,7 +101,7 @@ def _warnings(form: Verified) -> list[str]:
         warnings.append("The CPU that compiled this has no VNNI: INT8 gains little there.")
     if form.drift.rank_correlation < 0.9:
         warnings.append(
-            f"Compiling reordered the scores of good parts (rank correlation {form.drift.rank_correlation:.2f}); "
+            f"Compiling reordered the scores of normal inputs (rank correlation {form.drift.rank_correlation:.2f}); "
             "look at the drift table before trusting single verdicts."
         )
     return warnings
@@ -115,11 +112,13 @@ def _examples(form: Verified, test: TestScores) -> list[Example]:
     head, maps = form.compiled.head, test.compiled.maps
     if maps is None:
         return []
-    kinds = [image.kind for image in test.images]
-    chosen = pick_examples(kinds, [image.anomalous for image in test.images], test.compiled.scores)
+    items = test.labelled.items
+    chosen = pick_examples(
+        [item.kind for item in items], [item.anomalous for item in items], test.compiled.scores
+    )
     examples = []
     for index in chosen:
-        item = test.images[index]
+        item = items[index]
         image = read_image(item.path)
         examples.append(
             Example(

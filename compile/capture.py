@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from torch import nn
 
 from edge_ad.bundle.manifest import InputSpec
-from edge_ad.detectors.base import Detector
+from edge_ad.detectors.base import Detector, Staged, as_tuple
 from edge_ad.errors import ParityError
 from edge_ad.runtime.engines.base import Engine, Tensor
 
@@ -20,12 +21,28 @@ PARITY_RTOL = 1e-3  # float32 convolutions summed in another order; measured 1e-
 
 
 @dataclass(frozen=True)
+class CapturedPart:
+    """A further network that the score head calls, as ONNX bytes, and what calibrates its quantization."""
+
+    onnx: bytes
+    inputs: Callable[[Mapping[str, Tensor]], Iterator[Tensor]]
+
+
+@dataclass(frozen=True)
 class Captured:
-    """A network as ONNX bytes, with its input and the names of its outputs."""
+    """A network as ONNX bytes, with its input and the names of its outputs.
+
+    onnx: the part to be quantized. front, tail: what comes before and after it and stays exact, or None. The front's
+    outputs are called `edge_0`, `edge_1`, …; the core takes the first of them under the same names, the tail takes the
+    core's outputs (`core_0`, …) and the front's others.
+    """
 
     onnx: bytes
     input: InputSpec
     outputs: tuple[str, ...]
+    front: bytes | None = None
+    tail: bytes | None = None
+    parts: Mapping[str, CapturedPart] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -37,9 +54,40 @@ class Parity:
     allowed: float
 
 
+@torch.no_grad()
 def capture(detector: Detector) -> Captured:
-    """Export the detector's simplified network with static shapes."""
+    """Export the detector's simplified network, and its parts, with static shapes."""
     example = torch.zeros(detector.input.shape, dtype=getattr(torch, detector.input.dtype))
+    parts = {
+        name: CapturedPart(_export(part.network, (torch.zeros(part.shape),), ["input"], part.outputs), part.inputs)
+        for name, part in detector.parts().items()
+    }
+    network = detector.simplified()
+    if not isinstance(network, Staged):
+        onnx = _export(network, (example,), [detector.input.name], detector.outputs)
+        return Captured(onnx, detector.input, detector.outputs, parts=parts)
+    edges = as_tuple(network.front(example))
+    names = [f"edge_{i}" for i in range(len(edges))]
+    n = network.core_inputs
+    made = as_tuple(network.core(*edges[:n]))
+    core_names = [f"core_{i}" for i in range(len(made))] if network.tail is not None else detector.outputs
+    tail = None
+    if network.tail is not None:
+        tail = _export(network.tail, (*made, *edges[n:]), [*core_names, *names[n:]], detector.outputs)
+    return Captured(
+        onnx=_export(network.core, edges[:n], names[:n], core_names),
+        input=detector.input,
+        outputs=detector.outputs,
+        front=_export(network.front, (example,), [detector.input.name], names),
+        tail=tail,
+        parts=parts,
+    )
+
+
+def _export(
+    network: nn.Module, examples: tuple[torch.Tensor, ...], inputs: Sequence[str], outputs: Sequence[str]
+) -> bytes:
+    """ONNX bytes of one module."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     with warnings.catch_warnings():
@@ -47,18 +95,18 @@ def capture(detector: Detector) -> Captured:
         logger.setLevel(logging.ERROR)
         try:
             program = torch.onnx.export(
-                detector.simplified(),
-                (example,),
+                network.eval(),
+                examples,
                 dynamo=True,
                 verbose=False,
                 opset_version=OPSET,
-                input_names=[detector.input.name],
-                output_names=list(detector.outputs),
+                input_names=list(inputs),
+                output_names=list(outputs),
             )
         finally:
             logger.setLevel(level)
     assert program is not None
-    return Captured(program.model_proto.SerializeToString(), detector.input, detector.outputs)
+    return program.model_proto.SerializeToString()
 
 
 @torch.no_grad()
@@ -72,8 +120,7 @@ def check_parity(detector: Detector, engine: Engine, inputs: Iterable[Tensor]) -
     worst, n = 0.0, 0
     for batch in inputs:
         n += 1
-        expected = network(torch.from_numpy(np.ascontiguousarray(batch)))
-        expected = (expected,) if isinstance(expected, torch.Tensor) else expected
+        expected = as_tuple(network(torch.from_numpy(np.ascontiguousarray(batch))))
         outputs = engine.infer(batch)
         for name, reference in zip(detector.outputs, (t.numpy() for t in expected), strict=True):
             difference = float(np.abs(outputs[name] - reference).max() / max(np.abs(reference).max(), 1e-12))
@@ -81,7 +128,7 @@ def check_parity(detector: Detector, engine: Engine, inputs: Iterable[Tensor]) -
                 raise ParityError(
                     f"output '{name}' of the exported float network differs from the fitted one by "
                     f"{difference:.2g} of its largest value (allowed {PARITY_RTOL:g})",
-                    where=f"calibration image {n}",
+                    where=f"calibration input {n}",
                     hint="nothing was quantized; report this with the model folder",
                 )
             worst = max(worst, difference)

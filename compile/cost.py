@@ -32,9 +32,23 @@ def count(model: Any, *, int8: bool) -> Cost:
             kernel = op.input_value(1).get_shape()
             macs += prod(op.get_output_shape(0)) * prod(kernel[1:] if kind == "Convolution" else kernel[2:])
             parameters += prod(kernel)
+        elif kind in ("ConvolutionBackpropData", "GroupConvolutionBackpropData"):
+            kernel = op.input_value(1).get_shape()
+            macs += prod(op.get_input_shape(0)) * prod(kernel[1:] if kind.startswith("Conv") else kernel[2:])
+            parameters += prod(kernel)
+        elif kind == "MatMul":
+            macs += prod(op.get_output_shape(0)) * _inner(op)
+            parameters += sum(
+                prod(op.get_input_shape(i)) for i in (0, 1) if _is_constant(op.input_value(i).get_node())
+            )
         elif kind == "Add" and _is_constant(op.input_value(1).get_node()):
             parameters += prod(op.input_value(1).get_shape())
     return Cost(macs, parameters, _peak_bytes(ops, int8))
+
+
+def _inner(matmul: Any) -> int:
+    """The length of the sums of a matrix product."""
+    return int(matmul.get_input_shape(0)[-2 if matmul.get_attributes()["transpose_a"] else -1])
 
 
 def _is_constant(node: Any) -> bool:

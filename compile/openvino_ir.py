@@ -7,33 +7,65 @@ import io
 import logging
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edge_ad.compile.capture import Captured
 from edge_ad.runtime.engines.base import Tensor
 
 # What follows the last convolution must stay exact: squares, channel means and what is made of them.
 EXACT_TYPES = ("Power", "ReduceMean")
+# What only moves values, so that they stay on the grid that they are on.
+_MOVES = ("Concat", "Pad", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Split", "Slice", "StridedSlice")
 
 
-def import_onnx(captured: Captured) -> Any:
+def import_onnx(onnx: bytes) -> Any:
     """ONNX to an openvino.Model, constants folded."""
     import openvino
     from openvino.passes import ConstantFolding, Manager
 
-    model = openvino.Core().read_model(captured.onnx)
+    model = openvino.Core().read_model(onnx)
     manager = Manager()
     manager.register_pass(ConstantFolding())
     manager.run_passes(model)
     return model
 
 
-def quantize(model: Any, calibration: Iterable[Tensor], count: int) -> Any:
+def joined(front: Any | None, core: Any, tail: Any | None) -> Any:
+    """One openvino.Model of two or three, whose inputs and outputs are joined where they have the same name.
+
+    What is left over stays an input or an output: the front's inputs and the last one's outputs, in order.
+    """
+    import openvino
+
+    models = [model for model in (front, core, tail) if model is not None]
+    made: dict[str, Any] = {}
+    for model in models:
+        if model is not models[0]:
+            for parameter in model.get_parameters():
+                parameter.output(0).replace(made[parameter.output(0).get_any_name()])
+        for result in model.get_results():
+            made |= dict.fromkeys(result.input_value(0).get_names(), result.input_value(0))
+    return openvino.Model(models[-1].get_results(), models[0].get_parameters(), "network")
+
+
+def through(model: Any, batches: Iterable[Tensor]) -> Iterator[dict[str, Tensor]]:
+    """The outputs of an openvino.Model for each batch, by name, in float32."""
+    import openvino
+
+    compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    names = [output.any_name for output in compiled.outputs]
+    for batch in batches:
+        results = compiled([batch])
+        yield {name: np.array(results[i]) for i, name in enumerate(names)}
+
+
+def quantize(model: Any, calibration: Iterable[Tensor | dict[str, Tensor]], count: int) -> Any:
     """INT8 by nncf's post-training quantization; `model` itself is left as it was.
+
+    calibration: `count` inputs of the model, one tensor or several by name.
 
     Weights are symmetric per output channel; activations per tensor, from the smallest to the largest value of
     all `count` batches (streamed: one batch is in memory at a time), since the score is a maximum and clipping
@@ -69,9 +101,11 @@ def float_operators(model: Any) -> list[str]:
     """Convolutions and matrix products whose inputs are not quantized."""
     names = []
     for op in model.get_ordered_ops():
-        if op.get_type_name() in ("Convolution", "GroupConvolution", "MatMul"):
-            source = op.input_value(0).get_node().get_type_name()
-            if source not in ("FakeQuantize", "Concat", "Pad"):
+        if op.get_type_name() in ("Convolution", "GroupConvolution", "ConvolutionBackpropData", "MatMul"):
+            source = op.input_value(0).get_node()
+            while source.get_type_name() in _MOVES:
+                source = source.input_value(0).get_node()
+            if source.get_type_name() != "FakeQuantize":
                 names.append(op.get_friendly_name())
     return names
 
@@ -102,6 +136,7 @@ def serialise(model: Any) -> tuple[bytes, bytes]:
 
 def _exact_input_range(model: Any) -> None:
     """Quantize raw pixels to exactly 0..255 in steps of one, whatever the calibration images' range was."""
+    import openvino
     from openvino import opset13
 
     for op in model.get_ordered_ops():
@@ -110,7 +145,7 @@ def _exact_input_range(model: Any) -> None:
         source = op.input_value(0).get_node()
         while source.get_type_name() == "Convert":
             source = source.input_value(0).get_node()
-        if source.get_type_name() == "Parameter":
+        if source.get_type_name() == "Parameter" and source.get_element_type() == openvino.Type.u8:
             for index, value in enumerate((0.0, 255.0, 0.0, 255.0), start=1):
                 shape = op.input_value(index).get_shape()
                 constant = opset13.constant(np.full(shape, value, np.float32))

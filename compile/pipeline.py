@@ -27,7 +27,7 @@ from edge_ad.compile.report.model import (
 )
 from edge_ad.compile.target import Precision, Target
 from edge_ad.compile.verify import Stage, Verified, verified
-from edge_ad.data.splits import SplitPaths, find_splits
+from edge_ad.data.inputs import Normals, find_normals
 from edge_ad.detectors import load_detector
 from edge_ad.detectors.base import Detector
 from edge_ad.errors import TargetError, UsageError
@@ -62,24 +62,24 @@ def compile_bundle(
     """Compile the model folder `model` for `targets` into the bundle `out`, and write its HTML report beside it.
 
     data: the folder that the model was fitted on (train/good; test/ is read for the report only).
-    max_false_alarms: share of good parts that may raise an alarm. Raises QualityError, before anything costly,
-    when the held-back images cannot support that rate; ParityError when the export is not the fitted network.
+    max_false_alarms: share of normal inputs that may raise an alarm. Raises QualityError, before anything costly,
+    when the held-back inputs cannot support that rate; ParityError when the export is not the fitted network.
     """
     _check_arguments(targets, precision, out)
     detector = load_detector(model)
-    splits = find_splits(detector.splits, data)
-    calibrate_threshold(np.arange(len(splits.threshold)), max_false_alarms)  # refuses what n cannot support
+    normals = find_normals(detector.splits, data, detector.input)
+    calibrate_threshold(np.arange(len(normals.threshold)), max_false_alarms)  # refuses what n cannot support
     done = stage("capture", 1)
     captured = capture(detector)
     done()
     parts: list[Assembled] = []
     members: dict[str, bytes] = {}
     for target in targets:
-        with verified(detector, captured, target, precision, data, splits, max_false_alarms, stage) as form:
+        with verified(detector, captured, target, precision, data, normals, max_false_alarms, stage) as form:
             payload, files = _payload(detector, form)
             members |= files
-            parts.append(assemble(form, payload, files))
-    report = _report(out.stem, detector, splits, parts)
+            parts.append(assemble(detector, form, payload, files))
+    report = _report(out.stem, detector, normals, parts)
     done = stage("report and bundle", 2)
     figures = [part.figures for part in parts]
     members[REPORT_JSON] = report_json(report).encode()
@@ -144,6 +144,7 @@ def _payload(detector: Detector, form: Verified) -> tuple[Payload, dict[str, byt
         model=f"{folder}/{compiled.lowered.model}",
         files=sorted(files),
         outputs=list(detector.outputs),
+        parts={name: f"{folder}/{file}" for name, file in compiled.lowered.parts.items()},
         options=target.options,
         head=compiled.head,
         thresholds=form.thresholds,
@@ -169,14 +170,14 @@ def _entries(members: dict[str, bytes]) -> dict[str, FileEntry]:
     }
 
 
-def _report(name: str, detector: Detector, splits: SplitPaths, parts: list[Assembled]) -> Report:
+def _report(name: str, detector: Detector, normals: Normals, parts: list[Assembled]) -> Report:
     info = detector.info()
     teacher = info.teacher
-    images = parts[0].test_images
+    items = parts[0].test_items
     kinds: dict[str, int] = {}
-    for image in images:
-        if image.anomalous:
-            kinds[image.kind] = kinds.get(image.kind, 0) + 1
+    for item in items:
+        if item.anomalous:
+            kinds[item.kind] = kinds.get(item.kind, 0) + 1
     return Report(
         bundle=BundleInfo(name=name),
         detector=DetectorReport(
@@ -189,12 +190,13 @@ def _report(name: str, detector: Detector, splits: SplitPaths, parts: list[Assem
             else TeacherInfo(name=teacher["name"], source=teacher["provenance"], sha256=teacher["sha256"]),
         ),
         data=DataReport(
-            fit=len(splits.fit),
-            calibration=len(splits.calibration),
-            threshold=len(splits.threshold),
-            new=splits.new,
-            test_good=sum(not image.anomalous for image in images),
-            test_anomalous=sum(image.anomalous for image in images),
+            noun=detector.input.noun,
+            fit=normals.fit,
+            calibration=len(normals.calibration),
+            threshold=len(normals.threshold),
+            new=normals.new,
+            test_good=sum(not item.anomalous for item in items),
+            test_anomalous=sum(item.anomalous for item in items),
             test_kinds=kinds,
         ),
         payloads=[part.report for part in parts],

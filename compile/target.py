@@ -24,13 +24,15 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Lowered:
-    """A network in a target's own form. files: contents by name; model: the one that the engine opens."""
+    """A network in a target's own form. files: contents by name; model: the one that the engine opens; parts: those
+    of the further networks that the score head calls, by name."""
 
     precision: Precision
     files: dict[str, bytes]
     model: str
     cost: Cost
     decisions: list[str] = field(default_factory=list)
+    parts: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

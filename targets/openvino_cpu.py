@@ -2,33 +2,75 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from typing import Any
+
 from edge_ad.bundle.manifest import Budget
 from edge_ad.compile import openvino_ir
-from edge_ad.compile.capture import Captured
-from edge_ad.compile.cost import count
+from edge_ad.compile.capture import Captured, CapturedPart
+from edge_ad.compile.cost import Cost, count
 from edge_ad.compile.target import Calibration, Lowered, Precision, Target
+from edge_ad.runtime.engines.base import Tensor
 
 MODEL = "network.xml"
-WEIGHTS = "network.bin"
 
 
 def lower(captured: Captured, precision: Precision, calibration: Calibration | None) -> Lowered:
-    """ONNX to IR, quantized when `precision` is int8."""
-    model = openvino_ir.import_onnx(captured)
+    """ONNX to IR, quantized when `precision` is int8; each further network of the score head to an IR of its own."""
+    network, decisions = _network(captured, calibration if precision == "int8" else None)
+    models = {"network": network}
+    for name, part in captured.parts.items():
+        models[name] = _part(part, network, calibration if precision == "int8" else None)
+        decisions.append(f"The score head calls a further network, '{name}', compiled in the same way.")
+    files: dict[str, bytes] = {}
+    for name, model in models.items():
+        files[f"{name}.xml"], files[f"{name}.bin"] = openvino_ir.serialise(model)
+    costs = [count(model, int8=precision == "int8") for model in models.values()]
+    cost = Cost(
+        macs=sum(cost.macs for cost in costs),
+        parameters=sum(cost.parameters for cost in costs),
+        activation_bytes=max(cost.activation_bytes for cost in costs),
+    )
+    parts = {name: f"{name}.xml" for name in captured.parts}
+    return Lowered(precision, files, MODEL, cost, decisions, parts)
+
+
+def _network(captured: Captured, calibration: Calibration | None) -> tuple[Any, list[str]]:
+    """The main network, its middle quantized where there is a calibration."""
+    front = None if captured.front is None else openvino_ir.import_onnx(captured.front)
+    tail = None if captured.tail is None else openvino_ir.import_onnx(captured.tail)
+    core = openvino_ir.import_onnx(captured.onnx)
     decisions = []
-    if precision == "int8":
-        assert calibration is not None
-        model = openvino_ir.quantize(model, calibration.batches(), calibration.count)
-        kept = openvino_ir.float_operators(model)
+    if calibration is not None:
+        inputs = calibration.batches() if front is None else _core_inputs(core, front, calibration.batches())
+        core = openvino_ir.quantize(core, inputs, calibration.count)
+        kept = openvino_ir.float_operators(core)
+        pixels = "; raw pixels enter as they are, 0 to 255" if captured.input.dtype == "uint8" else ""
         decisions = [
-            f"INT8 ranges from {calibration.count} normal images; weights symmetric per channel in 7 bits, so "
-            "that CPUs without VNNI do not overflow; raw pixels enter as they are, 0 to 255.",
-            "Squares, channel means and maps stay in float32: an 8-bit score would be a defect.",
-            f"Convolutions kept in float32: {', '.join(kept) if kept else 'none'}.",
+            f"INT8 ranges from {calibration.count} normal {captured.input.noun}s; weights symmetric per channel in 7 "
+            f"bits, so that CPUs without VNNI do not overflow{pixels}.",
+            "What makes the score of the network's outputs stays in float32: an 8-bit score would be a defect.",
+            f"Convolutions and matrix products kept in float32: {', '.join(kept) if kept else 'none'}.",
         ]
-    cost = count(model, int8=precision == "int8")
-    xml, weights = openvino_ir.serialise(model)
-    return Lowered(precision, {MODEL: xml, WEIGHTS: weights}, MODEL, cost, decisions)
+    return openvino_ir.joined(front, core, tail), decisions
+
+
+def _core_inputs(core: Any, front: Any, batches: Iterable[Tensor]) -> Iterator[dict[str, Tensor]]:
+    """What the front makes of each batch, as far as the core takes it."""
+    names = [parameter.output(0).get_any_name() for parameter in core.get_parameters()]
+    for outputs in openvino_ir.through(front, batches):
+        yield {name: outputs[name] for name in names}
+
+
+def _part(part: CapturedPart, network: Any, calibration: Calibration | None) -> Any:
+    """A further network, quantized on what the main one, as compiled, hands it."""
+    model = openvino_ir.import_onnx(part.onnx)
+    if calibration is None:
+        return model
+    inputs = [
+        batch for outputs in openvino_ir.through(network, calibration.batches()) for batch in part.inputs(outputs)
+    ]
+    return openvino_ir.quantize(model, inputs, len(inputs))
 
 
 def budget(lowered: Lowered) -> Budget:
@@ -36,7 +78,8 @@ def budget(lowered: Lowered) -> Budget:
     flash = sum(len(content) for content in lowered.files.values())
     return Budget(
         flash_bytes=flash,
-        ram_bytes=len(lowered.files[WEIGHTS]) + lowered.cost.activation_bytes,
+        ram_bytes=sum(len(content) for name, content in lowered.files.items() if name.endswith(".bin"))
+        + lowered.cost.activation_bytes,
         macs=lowered.cost.macs,
         parameters=lowered.cost.parameters,
     )

@@ -49,17 +49,18 @@ class DetectorReport(Spec):
 
 
 class DataReport(Spec):
-    """How many images each step saw. All but the test images are of good parts; no image is in two splits."""
+    """How many inputs each step saw. All but the test inputs are normal; no input is in two splits."""
 
-    fit: Count = Field(description="images that the network learned from")
-    calibration: Count = Field(description="images that set the map scale and the INT8 ranges")
-    threshold: Count = Field(description="held-back images that set the threshold, and did nothing else")
-    new: Count = Field(default=0, description="of `threshold`, images that came after the fit")
-    test_good: Count = Field(default=0, description="labelled good test images, for this report only")
+    noun: str = Field(default="image", description="what one input is: `image`, `scan`, `window` or `input`")
+    fit: Count = Field(description="inputs that the network learned from")
+    calibration: Count = Field(description="inputs that set the head's scales and the INT8 ranges")
+    threshold: Count = Field(description="held-back inputs that set the threshold, and did nothing else")
+    new: Count = Field(default=0, description="of `threshold`, inputs that came after the fit")
+    test_good: Count = Field(default=0, description="labelled normal test inputs, for this report only")
     test_anomalous: Count = Field(
-        default=0, description="labelled anomalous test images, for this report only"
+        default=0, description="labelled anomalous test inputs, for this report only"
     )
-    test_kinds: dict[str, Count] = Field(default={}, description="anomalous test images of each kind")
+    test_kinds: dict[str, Count] = Field(default={}, description="anomalous test inputs of each kind")
 
 
 class PayloadFile(Spec):

@@ -66,6 +66,11 @@ class InputSpec(Spec):
     preprocess: PreprocessSpec
     window: WindowSpec | None = None
 
+    @property
+    def noun(self) -> str:
+        """What one input is called."""
+        return {"series": "window", "vector": "input", "tensor": "input"}.get(self.modality, self.modality)
+
 
 class HeadSpec(Spec):
     """The score head by name, with its parameters (`edge_ad.runtime.heads`)."""

@@ -1,9 +1,11 @@
-"""Labelled test images of an MVTec-style folder: read for the report and for nothing else."""
+"""Labelled test files of an MVTec-style folder: read for the report and for nothing else."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +15,8 @@ from edge_ad.runtime.images import list_images, read_image
 
 
 @dataclass(frozen=True)
-class LabelledImage:
-    """kind: the folder below test/; anomalous: kind is not `good`; mask: file of its ground truth, or None."""
+class LabelledFile:
+    """kind: the folder below test/; anomalous: kind is not `good`; mask: file of an image's ground truth, or None."""
 
     path: Path
     kind: str
@@ -22,18 +24,30 @@ class LabelledImage:
     mask: Path | None
 
 
-def list_labelled(root: Path) -> list[LabelledImage]:
-    """Images below `root`/test/<kind>, masks at `root`/ground_truth/<kind>/<name>_mask.png; empty without test/."""
-    images = []
+class Masked(Protocol):
+    """What `read_mask` asks of an image."""
+
+    @property
+    def anomalous(self) -> bool: ...
+
+    @property
+    def mask(self) -> Path | None: ...
+
+
+def list_labelled(
+    root: Path, list_files: Callable[[Path], list[Path]] = list_images
+) -> list[LabelledFile]:
+    """Files below `root`/test/<kind>, masks at `root`/ground_truth/<kind>/<name>_mask.png; empty without test/."""
+    files = []
     for folder in sorted(p for p in (root / "test").glob("*") if p.is_dir()):
-        for path in list_images(folder):
+        for path in list_files(folder):
             mask = root / "ground_truth" / folder.name / f"{path.stem}_mask.png"
             anomalous = folder.name != "good"
-            images.append(LabelledImage(path, folder.name, anomalous, mask if mask.is_file() else None))
-    return images
+            files.append(LabelledFile(path, folder.name, anomalous, mask if mask.is_file() else None))
+    return files
 
 
-def read_mask(image: LabelledImage, shape: tuple[int, int]) -> npt.NDArray[np.bool_] | None:
+def read_mask(image: Masked, shape: tuple[int, int]) -> npt.NDArray[np.bool_] | None:
     """Ground truth of `image` as (H, W) booleans; all False for a good image, None where no mask exists.
 
     Raises DataError when the mask's size is not the image's.

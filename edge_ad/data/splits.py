@@ -1,24 +1,43 @@
-"""Disjoint splits of normal images: fit, calibration, threshold. Nothing here ever sees a test image."""
+"""Disjoint splits of normal inputs, a file each: fit, calibration, threshold. Nothing here ever sees a test input."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 from edge_ad.errors import DataError
-from edge_ad.runtime.images import list_images
+from edge_ad.runtime.images import list_images, read_image
+from edge_ad.runtime.scans import list_scans, read_scan
 
 CALIBRATION_SHARE = 0.10
 THRESHOLD_SHARE = 0.25
-MIN_IMAGES = 8
+MIN_INPUTS = 8
+
+
+@dataclass(frozen=True)
+class FileKind:
+    """A kind of input that lies in a file of its own. noun: what one is called, in errors. ordered: the files, by
+    name, are a sequence in time, of which neighbours are alike, so that a split must not be drawn at random."""
+
+    noun: str
+    list_files: Callable[[Path], list[Path]]
+    read: Callable[[Path], npt.NDArray[Any]]
+    ordered: bool
+
+
+IMAGES = FileKind("image", list_images, read_image, ordered=False)
+SCANS = FileKind("scan", list_scans, read_scan, ordered=True)
 
 
 class SplitFile(BaseModel):
-    """One image of a split: its path relative to train/good, and the digest of its bytes."""
+    """One file of a split: its path relative to train/good, and the digest of its bytes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -27,7 +46,7 @@ class SplitFile(BaseModel):
 
 
 class Splits(BaseModel):
-    """fit: learns weights. calibration: map quantiles and INT8 ranges. threshold: nothing but the threshold."""
+    """fit: learns weights. calibration: the head's scales and INT8 ranges. threshold: nothing but the threshold."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -39,7 +58,7 @@ class Splits(BaseModel):
 
 @dataclass(frozen=True)
 class SplitPaths:
-    """The same splits as paths in a data folder; `new` counts images that the fit never saw."""
+    """The same splits as paths in a data folder; `new` counts files that the fit never saw."""
 
     fit: list[Path]
     calibration: list[Path]
@@ -47,39 +66,47 @@ class SplitPaths:
     new: int
 
 
-def train_good(root: Path) -> Path:
-    """`root`/train/good. Raises DataError when it is missing or holds no image."""
+def train_good(root: Path, kind: FileKind = IMAGES) -> Path:
+    """`root`/train/good. Raises DataError when it is missing or holds no file of this kind."""
     folder = root / "train" / "good"
-    hint = "put images of good parts into train/good (MVTec layout)"
+    hint = f"put {kind.noun}s of what is normal into train/good (MVTec layout)"
     if not folder.is_dir():
         raise DataError("there is no folder train/good", where=root, hint=hint)
-    if not list_images(folder):
-        raise DataError("holds no image", where=folder, hint=hint)
+    if not kind.list_files(folder):
+        others = [k.noun for k in (IMAGES, SCANS) if k is not kind and k.list_files(folder)]
+        held = f"holds {others[0]}s, no {kind.noun}" if others else f"holds no {kind.noun}"
+        raise DataError(held, where=folder, hint=hint)
     return folder
 
 
-def split_normals(root: Path, seed: int, holdout: float | None = None) -> Splits:
-    """Split `root`/train/good at random, repeatably.
+def split_normals(
+    root: Path, seed: int, holdout: float | None = None, kind: FileKind = IMAGES
+) -> Splits:
+    """Split `root`/train/good, repeatably: at random, or in order of name (fit, calibration, threshold) where the
+    files are a sequence in time.
 
     holdout: share that goes to the threshold split (THRESHOLD_SHARE unless given). Files with the same bytes
-    always share a split, so that no image is on two sides. Raises DataError for fewer than MIN_IMAGES.
+    always share a split, so that no input is on two sides. Raises DataError for fewer than MIN_INPUTS.
     """
-    folder = train_good(root)
+    folder = train_good(root, kind)
     groups: dict[str, list[SplitFile]] = {}
-    for path in list_images(folder):
+    for path in kind.list_files(folder):
         entry = SplitFile(name=path.relative_to(folder).as_posix(), sha256=file_sha256(path))
         groups.setdefault(entry.sha256, []).append(entry)
     n = len(groups)
-    if n < MIN_IMAGES:
+    if n < MIN_INPUTS:
         raise DataError(
-            f"holds {n} different images, at least {MIN_IMAGES} are needed",
+            f"holds {n} different {kind.noun}s, at least {MIN_INPUTS} are needed",
             where=folder,
-            hint="the fit, the calibration and the threshold each need images of their own",
+            hint="the fit, the calibration and the threshold each need some of their own",
         )
     n_threshold = max(2, round(n * (THRESHOLD_SHARE if holdout is None else holdout)))
     n_calibration = max(2, round(n * CALIBRATION_SHARE))
     ordered = [groups[key] for key in sorted(groups, key=lambda k: groups[k][0].name)]
-    ordered = [ordered[i] for i in np.random.default_rng(seed).permutation(n)]
+    if kind.ordered:
+        ordered.reverse()  # the newest for the threshold, the oldest for the fit
+    else:
+        ordered = [ordered[i] for i in np.random.default_rng(seed).permutation(n)]
     parts = (
         ordered[n_threshold + n_calibration :],
         ordered[n_threshold : n_threshold + n_calibration],
@@ -91,26 +118,26 @@ def split_normals(root: Path, seed: int, holdout: float | None = None) -> Splits
     return Splits(seed=seed, fit=fit, calibration=calibration, threshold=threshold)
 
 
-def find_splits(splits: Splits, root: Path) -> SplitPaths:
-    """Where the images of `splits` lie in `root`/train/good now, matched by content.
+def find_splits(splits: Splits, root: Path, kind: FileKind = IMAGES) -> SplitPaths:
+    """Where the files of `splits` lie in `root`/train/good now, matched by content.
 
-    Images that the fit did not see join the threshold split. Raises DataError when the calibration or the
-    threshold split has no image there.
+    Files that the fit did not see join the threshold split. Raises DataError when the calibration or the
+    threshold split has none there.
     """
-    folder = train_good(root)
+    folder = train_good(root, kind)
     role = {e.sha256: "fit" for e in splits.fit}
     role |= {e.sha256: "calibration" for e in splits.calibration}
     known = {e.sha256 for e in splits.threshold}
     found: dict[str, list[Path]] = {"fit": [], "calibration": [], "threshold": []}
     new = 0
-    for path in list_images(folder):
+    for path in kind.list_files(folder):
         digest = file_sha256(path)
         found[role.get(digest, "threshold")].append(path)
         new += digest not in role and digest not in known
     for name in ("calibration", "threshold"):
         if not found[name]:
             raise DataError(
-                f"holds none of the images that the model set aside for {name}",
+                f"holds none of the {kind.noun}s that the model set aside for {name}",
                 where=folder,
                 hint="give --data the folder that the model was fitted on",
             )

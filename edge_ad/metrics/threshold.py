@@ -41,9 +41,9 @@ def calibrate_threshold(scores: npt.ArrayLike, max_false_alarms: float) -> Thres
     if above < 1:
         needed = math.ceil(1 / rate) - 1
         raise QualityError(
-            f"{n} held-back normal images cannot support a false-alarm rate of {max_false_alarms:g}; "
+            f"{n} held-back normal inputs cannot support a false-alarm rate of {max_false_alarms:g}; "
             f"the smallest they can is {_round_up(Fraction(1, n + 1)):g}",
-            hint=f"ask for at least that, or hold back {needed} normal images",
+            hint=f"ask for at least that, or hold back {needed} of them",
         )
     rank = n + 1 - above
     low, high = beta.ppf(_TAILS, above, rank)

@@ -7,7 +7,7 @@ float64 and one rounding, which IEEE 754 leaves no choice in either.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from edge_ad.bundle.manifest import PreprocessSpec
 from edge_ad.errors import DataError, SchemaError
+from edge_ad.runtime.engines.base import Tensor
 
 RESIZE_AREA = "image/resize-area"
 RESIZE_AREA_VERSION = 1
@@ -44,25 +45,31 @@ def quantize_spec(shape: tuple[int, ...], scale: float, zero_point: int) -> Prep
     )
 
 
-def preprocess(spec: PreprocessSpec, data: npt.NDArray[np.generic]) -> UInt8Array | Int8Array:
+def preprocess(spec: PreprocessSpec, data: npt.NDArray[np.generic]) -> Tensor:
     """Apply a manifest's preprocessing to one input as acquired; returns a batch of one.
 
-    Images: (H, W, 3) uint8 RGB to (1, 3, height, width) uint8. Tensors: numbers of the network's shape to INT8.
-    Raises SchemaError for a name or version that this release does not know, DataError for another input.
+    Images: (H, W, 3) uint8 RGB to (1, 3, height, width) uint8. Tensors: numbers of the network's shape to INT8. Scans:
+    points (N, 4) to a range image or bird's-eye histogram (1, C, H, W) float32. Series: a window (length, C) to
+    (1, C, length) float32. Raises SchemaError for a name or version that this release does not know, DataError for
+    another input.
     """
-    if (spec.name, spec.version) == (QUANTIZE, QUANTIZE_VERSION):
-        return quantize(data, **spec.params)
-    if (spec.name, spec.version) != (RESIZE_AREA, RESIZE_AREA_VERSION):
+    step = _STEPS.get((spec.name, spec.version))
+    if step is None:
+        known = ", ".join(f"{name} version {version}" for name, version in _STEPS)
         raise SchemaError(
             f"unknown preprocessing '{spec.name}' version {spec.version}",
-            hint=f"this release has {RESIZE_AREA} version {RESIZE_AREA_VERSION} and {QUANTIZE} version "
-            f"{QUANTIZE_VERSION}; compile the model again",
+            hint=f"this release has {known}; compile the model again",
         )
+    return step(data, **spec.params)
+
+
+def resize(data: npt.NDArray[np.generic], *, height: int, width: int) -> UInt8Array:
+    """`resize_area` of (H, W, 3) uint8 to the network's (1, 3, height, width). Raises DataError for another input."""
     if data.dtype != np.uint8 or data.ndim != 3 or data.shape[2] != 3:
         raise DataError(
             f"an image of shape (H, W, 3) and dtype uint8 is expected, not {data.shape} {data.dtype}"
         )
-    resized = resize_area(data.astype(np.uint8, copy=False), (spec.params["height"], spec.params["width"]))
+    resized = resize_area(data.astype(np.uint8, copy=False), (height, width))
     return np.ascontiguousarray(resized.transpose(2, 0, 1))[None]
 
 
@@ -139,3 +146,9 @@ def _taps(source: int, target: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[n
         for t, (j, w) in enumerate(whole.items()):
             index[i, t], weight[i, t] = j, w
     return index, weight
+
+
+_STEPS: dict[tuple[str, int], Callable[..., Tensor]] = {
+    (RESIZE_AREA, RESIZE_AREA_VERSION): resize,
+    (QUANTIZE, QUANTIZE_VERSION): quantize,
+}

@@ -90,7 +90,7 @@ def fit(
         "losses": {name: round(value, 5) for name, value in state.losses.items()},
         "precision": "bf16" if trainer.bfloat16 else "fp32",
         "threads": torch.get_num_threads(),
-        "images": {name: len(getattr(splits, name)) for name in ("fit", "calibration", "threshold")},
+        "inputs": {name: len(getattr(splits, name)) for name in ("fit", "calibration", "threshold")},
     }
     calibration = _read(train_good(data), splits.calibration, config.size)
     if trainer.autoencoder is not None:
