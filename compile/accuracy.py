@@ -14,7 +14,9 @@ from edge_ad.runtime.images import read_image
 from edge_ad.runtime.localise import upsample
 
 
-def measure(labelled: Labelled, float_: Scores, compiled: Scores, thresholds: Thresholds, pad: int) -> TestFigures:
+def measure(
+    labelled: Labelled, float_: Scores, compiled: Scores, thresholds: Thresholds, pad: int
+) -> TestFigures:
     """All figures of one payload: per input for every modality, per pixel for images with masks, per row for series.
 
     pad: border cells that the head's maps lack.

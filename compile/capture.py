@@ -59,7 +59,9 @@ def capture(detector: Detector) -> Captured:
     """Export the detector's simplified network, and its parts, with static shapes."""
     example = torch.zeros(detector.input.shape, dtype=getattr(torch, detector.input.dtype))
     parts = {
-        name: CapturedPart(_export(part.network, (torch.zeros(part.shape),), ["input"], part.outputs), part.inputs)
+        name: CapturedPart(
+            _export(part.network, (torch.zeros(part.shape),), ["input"], part.outputs), part.inputs
+        )
         for name, part in detector.parts().items()
     }
     network = detector.simplified()

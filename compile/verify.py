@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from edge_ad.bundle.manifest import Drift, HeadSpec, Thresholds
+from edge_ad.compile.accuracy import measure
 from edge_ad.compile.capture import Captured, Parity, check_parity
 from edge_ad.compile.latency import Latency, compare
 from edge_ad.compile.scores import Scores, batches, run, score
 from edge_ad.compile.target import Calibration, Lowered, Precision, Target
-from edge_ad.compile.accuracy import measure
 from edge_ad.data.inputs import Labelled, Normals, find_labelled
 from edge_ad.detectors.base import Detector
 from edge_ad.metrics.drift import drift
@@ -150,7 +150,8 @@ def _test(
         return None
     done = stage(f"score the test {detector.input.noun}s", 2 * len(labelled.items))
     before, after = (
-        score(form.engine, form.head, batches(labelled.inputs, detector.input), done) for form in (float_, compiled)
+        score(form.engine, form.head, batches(labelled.inputs, detector.input), done)
+        for form in (float_, compiled)
     )
     figures = measure(labelled, before, after, thresholds, int(float_.head.params.get("pad", 0)))
     return TestScores(labelled, before, after, figures)

@@ -66,7 +66,11 @@ def render(report: Report, figures: Sequence[FigureData] = ()) -> str:
         )
     sections = [_section(report, payload, by_target.get(payload.target)) for payload in report.payloads]
     template = resources.files("edge_ad.compile.report").joinpath("report.html.j2").read_text("utf-8")
-    text: str = _environment().from_string(template).render(report=report, sections=sections)
+    text: str = (
+        _environment()
+        .from_string(template)
+        .render(report=report, sections=sections, words_of=words.nouns(report.data.noun))
+    )
     return text
 
 
@@ -80,14 +84,24 @@ def _environment() -> Any:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    for name in ("percent", "interval", "signed", "milliseconds", "size", "count", "score", "some"):
+    for name in (
+        "percent",
+        "interval",
+        "signed",
+        "milliseconds",
+        "size",
+        "count",
+        "score",
+        "some",
+        "article",
+    ):
         environment.filters[name] = getattr(words, name)
     return environment
 
 
 def _section(report: Report, payload: PayloadReport, data: FigureData | None) -> Section:
     timing = report.timing(payload.target)
-    judged = verdict(payload, timing)
+    judged = verdict(payload, timing, report.data.noun)
     if data is None:
         return Section(payload, timing, judged, None, None, [])
     return Section(

@@ -3,9 +3,30 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 BLANK = "\u00a0"
 """A blank at which no line breaks."""
+
+
+@dataclass(frozen=True)
+class Nouns:
+    """What a report calls its inputs. input: one of them; part: what it shows; good, bad: when it is normal and when it
+    is not; defect: what then shows; defects: several."""
+
+    input: str
+    part: str
+    good: str
+    bad: str
+    defect: str
+    defects: str
+
+
+def nouns(noun: str) -> Nouns:
+    """The words for inputs that are called `noun` (`image`, `scan`, `window` or `input`)."""
+    if noun == "image":
+        return Nouns("image", "part", "good", "defective", "defect", "defects")
+    return Nouns(noun, noun, "normal", "anomalous", "anomaly", "anomalies")
 
 
 def percent(rate: float) -> str:
@@ -27,6 +48,11 @@ def signed(value: float) -> str:
 def some(n: int, noun: str) -> str:
     """`1 test image`, `2 test images`."""
     return f"{n} {noun}{'' if n == 1 else 's'}"
+
+
+def article(noun: str) -> str:
+    """`an image`, `a scan`."""
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
 def milliseconds(microseconds: int) -> str:

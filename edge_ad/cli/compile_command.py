@@ -84,7 +84,7 @@ def _compile_folder(
     from edge_ad.compile.report.verdict import verdict
 
     for payload in made.report.payloads:
-        text = verdict(payload, made.report.timing(payload.target))
+        text = verdict(payload, made.report.timing(payload.target), made.report.data.noun)
         out.print(f"[bold]{payload.target}[/bold] ({payload.precision}, {payload.isa})")
         for point in (text.headline, *text.points):
             out.print(f"  - {point.text}", soft_wrap=True, markup=False)

@@ -34,9 +34,7 @@ class Masked(Protocol):
     def mask(self) -> Path | None: ...
 
 
-def list_labelled(
-    root: Path, list_files: Callable[[Path], list[Path]] = list_images
-) -> list[LabelledFile]:
+def list_labelled(root: Path, list_files: Callable[[Path], list[Path]] = list_images) -> list[LabelledFile]:
     """Files below `root`/test/<kind>, masks at `root`/ground_truth/<kind>/<name>_mask.png; empty without test/."""
     files = []
     for folder in sorted(p for p in (root / "test").glob("*") if p.is_dir()):

@@ -79,9 +79,7 @@ def train_good(root: Path, kind: FileKind = IMAGES) -> Path:
     return folder
 
 
-def split_normals(
-    root: Path, seed: int, holdout: float | None = None, kind: FileKind = IMAGES
-) -> Splits:
+def split_normals(root: Path, seed: int, holdout: float | None = None, kind: FileKind = IMAGES) -> Splits:
     """Split `root`/train/good, repeatably: at random, or in order of name (fit, calibration, threshold) where the
     files are a sequence in time.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import numpy as np
@@ -12,7 +13,7 @@ from scipy.stats import binomtest
 from edge_ad.bundle.manifest import Rate, Spec, Thresholds
 from edge_ad.errors import DataError
 from edge_ad.metrics.aupro import AuPro
-from edge_ad.metrics.checks import CONFIDENCE, BoolArray, binary_labels, paired_scores
+from edge_ad.metrics.checks import CONFIDENCE, BoolArray, FloatArray, binary_labels, paired_scores
 from edge_ad.metrics.ranking import Auroc, AurocChange, auroc, auroc_change
 from edge_ad.metrics.threshold import predictive_interval
 
@@ -27,7 +28,7 @@ class Proportion(Spec):
 
 
 class FalseAlarms(Spec):
-    """Alarms on good test images, for each way to set the threshold."""
+    """Alarms on good test inputs, for each way to set the threshold."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
@@ -35,14 +36,14 @@ class FalseAlarms(Spec):
     kept: Proportion = Field(description="compiled network, the float threshold kept (what not to do)")
     recalibrated: Proportion = Field(description="compiled network, its own threshold (the one in use)")
     predicted: tuple[Rate, Rate] = Field(
-        description="95 % interval in which `recalibrated` was to be expected on this many images, from the "
+        description="95 % interval in which `recalibrated` was to be expected on this many inputs, from the "
         "calibration alone"
     )
     within: bool = Field(description="whether `recalibrated` lies in `predicted`")
 
 
 class Recall(Spec):
-    """Anomalous test images found, for each way to set the threshold."""
+    """Anomalous test inputs found, for each way to set the threshold."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
@@ -51,25 +52,39 @@ class Recall(Spec):
     recalibrated: Proportion = Field(description="compiled network, its own threshold (the one in use)")
 
 
+class KindFigures(Spec):
+    """One kind of anomaly against all normal test inputs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    n: Annotated[int, Field(gt=0)] = Field(description="test inputs of this kind")
+    auroc_float: Auroc | None = Field(
+        default=None, description="AUROC of the float network, against normal inputs"
+    )
+    auroc_compiled: Auroc | None = Field(default=None, description="AUROC of the compiled network")
+    found: Proportion = Field(description="inputs above the compiled threshold")
+
+
 class TestFigures(Spec):
     """Accuracy on labelled test data. What needs a class or masks that the test data lacks is None."""
 
     __test__ = False  # not a test class, whatever its name
 
-    n_normal: Annotated[int, Field(ge=0)] = Field(description="good test images")
-    n_anomalous: Annotated[int, Field(ge=0)] = Field(description="anomalous test images")
+    n_normal: Annotated[int, Field(ge=0)] = Field(description="good test inputs")
+    n_anomalous: Annotated[int, Field(ge=0)] = Field(description="anomalous test inputs")
     auroc_float: Auroc | None = Field(default=None, description="AUROC of the float network")
     auroc_compiled: Auroc | None = Field(default=None, description="AUROC of the compiled network")
     auroc_change: AurocChange | None = Field(default=None, description="compiled minus float, paired")
     aupro_float: AuPro | None = Field(default=None, description="AU-PRO of the float network's maps")
     aupro_compiled: AuPro | None = Field(default=None, description="AU-PRO of the compiled network's maps")
-    false_alarms: FalseAlarms | None = Field(default=None, description="alarms on good test images")
-    recall: Recall | None = Field(default=None, description="anomalous test images found")
+    false_alarms: FalseAlarms | None = Field(default=None, description="alarms on good test inputs")
+    recall: Recall | None = Field(default=None, description="anomalous test inputs found")
+    kinds: dict[str, KindFigures] = Field(default={}, description="each kind of anomaly by itself")
     flips_kept: Proportion = Field(
-        description="images whose verdict differs between float and compiled, both at the float threshold"
+        description="inputs whose verdict differs between float and compiled, both at the float threshold"
     )
     flips_recalibrated: Proportion = Field(
-        description="images whose verdict differs between float and compiled, each at its own threshold"
+        description="inputs whose verdict differs between float and compiled, each at its own threshold"
     )
 
 
@@ -90,13 +105,15 @@ def evaluate_test(
     float_scores: npt.ArrayLike,
     compiled_scores: npt.ArrayLike,
     thresholds: Thresholds,
+    kinds: Sequence[str] | None = None,
     aupro_float: AuPro | None = None,
     aupro_compiled: AuPro | None = None,
 ) -> TestFigures:
     """All figures of one payload on labelled test inputs (n,), labels True for anomalous.
 
-    AU-PRO is computed apart (`edge_ad.metrics.aupro.au_pro`), since it streams over maps and masks. Raises
-    DataError for lengths that differ, scores that are not finite, labels that are not 0 or 1.
+    kinds: (n,) the kind of each input, to be told apart in the figures. AU-PRO is computed apart
+    (`edge_ad.metrics.aupro.au_pro`), since it streams over maps and masks. Raises DataError for lengths that differ,
+    scores that are not finite, labels that are not 0 or 1.
     """
     before, after = paired_scores(float_scores, compiled_scores)
     anomalous = binary_labels(labels, before.size)
@@ -110,6 +127,7 @@ def evaluate_test(
         auroc_float=auroc(anomalous, before) if both else None,
         auroc_compiled=auroc(anomalous, after) if both else None,
         auroc_change=auroc_change(anomalous, before, after) if both else None,
+        kinds={} if kinds is None else _kinds(kinds, anomalous, before, after, alarm_recalibrated),
         aupro_float=aupro_float,
         aupro_compiled=aupro_compiled,
         false_alarms=_false_alarms(~anomalous, alarm_float, alarm_kept, alarm_recalibrated, thresholds),
@@ -117,6 +135,25 @@ def evaluate_test(
         flips_kept=_share(alarm_float != alarm_kept),
         flips_recalibrated=_share(alarm_float != alarm_recalibrated),
     )
+
+
+def _kinds(
+    kinds: Sequence[str], anomalous: BoolArray, before: FloatArray, after: FloatArray, alarm: BoolArray
+) -> dict[str, KindFigures]:
+    """Each kind of anomalous input against all normal ones."""
+    names = np.asarray(kinds)
+    both = not anomalous.all()
+    figures = {}
+    for name in sorted(set(names[anomalous].tolist())):
+        own = (names == name) & anomalous
+        among = own | ~anomalous
+        figures[name] = KindFigures(
+            n=int(own.sum()),
+            auroc_float=auroc(own[among], before[among]) if both else None,
+            auroc_compiled=auroc(own[among], after[among]) if both else None,
+            found=_share(alarm[own]),
+        )
+    return figures
 
 
 def _share(hits: BoolArray) -> Proportion:

@@ -151,7 +151,14 @@ class EfficientAd:
                 tensors["transform.matrix"].numpy(), tensors["transform.bias"].numpy()
             )
             return cls(
-                config, splits, teacher, transform, student, autoencoder, described["teacher"], described["fit"]
+                config,
+                splits,
+                teacher,
+                transform,
+                student,
+                autoencoder,
+                described["teacher"],
+                described["fit"],
             )
         except LOAD_ERRORS as error:
             raise damaged(error, folder) from error

@@ -15,6 +15,7 @@ from edge_ad.detectors.efficientad.network import PDN, Autoencoder
 from edge_ad.detectors.efficientad.simplify import normalise
 from edge_ad.detectors.loop import Loop, LoopState, Progress, fingerprint
 
+
 @dataclass
 class Trainer:
     """Student and autoencoder with all that a step changes.

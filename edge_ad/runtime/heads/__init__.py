@@ -25,7 +25,9 @@ INPUT = "input"  # no network output may have this name
 Head = Callable[[dict[str, Any], Mapping[str, Tensor], Mapping[str, Engine]], HeadResult]
 
 
-def _plain(head: Callable[[dict[str, Any], Mapping[str, Tensor]], tuple[FloatArray, FloatArray | None]]) -> Head:
+def _plain(
+    head: Callable[[dict[str, Any], Mapping[str, Tensor]], tuple[FloatArray, FloatArray | None]],
+) -> Head:
     """A head that calls no further network and gives scores and perhaps maps."""
     return lambda params, outputs, parts: HeadResult(*head(params, outputs))
 
@@ -38,7 +40,9 @@ _HEADS: dict[str, Head] = {
 }
 
 
-def evaluate(head: HeadSpec, outputs: Mapping[str, Tensor], parts: Mapping[str, Engine] | None = None) -> HeadResult:
+def evaluate(
+    head: HeadSpec, outputs: Mapping[str, Tensor], parts: Mapping[str, Engine] | None = None
+) -> HeadResult:
     """Score a batch of network outputs; heads that compare with the input find it as `INPUT` among them.
 
     parts: the further networks that some heads call (`Engine.parts`).
