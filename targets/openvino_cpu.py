@@ -68,7 +68,9 @@ def _part(part: CapturedPart, network: Any, calibration: Calibration | None) -> 
     if calibration is None:
         return model
     inputs = [
-        batch for outputs in openvino_ir.through(network, calibration.batches()) for batch in part.inputs(outputs)
+        batch
+        for outputs in openvino_ir.through(network, calibration.batches())
+        for batch in part.inputs(outputs)
     ]
     return openvino_ir.quantize(model, inputs, len(inputs))
 

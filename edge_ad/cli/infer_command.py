@@ -18,7 +18,7 @@ from edge_ad.errors import DataError
 @click.argument("bundle")
 @click.option("--target", help="Which payload; may be left out when the bundle holds one.")
 @click.option("--input", "input_", type=click.Path(path_type=Path), required=True,
-              help="An .npy of network inputs, one or (N, …) of them, or an image file.")  # fmt: skip
+              help="An .npy of network inputs, (N, …) or one, or images, scans or series (file or folder).")  # fmt: skip
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="The .npz to write.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads of the engine.")
 @board_options
@@ -30,9 +30,8 @@ def command(
     """Raw network outputs and scores of a payload.
 
     BUNDLE is a .edgead file or dir:/opt/line3. An .npy is taken as it is (the network's own input: preprocessed
-    pixels; numbers for an INT8 network are quantized); an image file goes through the bundle's preprocessing. The
-    .npz holds one array an output, and
-    `score` (N,).
+    pixels; numbers for an INT8 network are quantized); images, scans and series go through the bundle's
+    preprocessing. The .npz holds one array an output, `score` (N,), and further figures of the head that cost nothing.
     """
     from edge_ad.bundle.atomic import write_atomic
     from edge_ad.runtime.deployment import load
@@ -45,20 +44,21 @@ def command(
         batch = _read(input_, live.manifest.input)
         results = [engine.infer(one[None]) for one in batch]
         arrays = {name: np.concatenate([r[name] for r in results]) for name in payload.outputs}
-        scores = np.concatenate(
-            [
-                evaluate(payload.head, {INPUT: one[None], **r}).scores
-                for one, r in zip(batch, results, strict=True)
-            ]
-        )
+        heads = [
+            evaluate(payload.head, {INPUT: one[None], **r}, engine.parts)
+            for one, r in zip(batch, results, strict=True)
+        ]
+        scores = np.concatenate([head.scores for head in heads])
+        also = {name: np.concatenate([head.also[name] for head in heads]) for name in heads[0].also}
         info = engine.describe()
-    write_atomic(output, npz_bytes({**arrays, "score": scores}))
+    write_atomic(output, npz_bytes({**arrays, **also, "score": scores}))
     threshold = None if payload.thresholds is None else payload.threshold()
     if as_json:
         print_json(
             {
                 "target": payload.target,
                 "scores": [float(s) for s in scores],
+                "also": {name: [float(v) for v in values] for name, values in also.items()},
                 "threshold": threshold,
                 "outputs": {name: list(a.shape) for name, a in arrays.items()},
                 "engine": {**vars(info)},
@@ -78,12 +78,19 @@ def command(
 
 
 def _read(path: Path, spec: InputSpec) -> np.ndarray:
-    """Network inputs (N, *shape[1:]) of the spec's dtype."""
-    from edge_ad.runtime.images import read_image
+    """Network inputs (N, *shape[1:]) of the spec's dtype: an .npy as it is, any other file as a source of inputs."""
     from edge_ad.runtime.preprocess import QUANTIZE, preprocess
+    from edge_ad.runtime.sources import open_source
 
     if path.suffix.lower() != ".npy":
-        return preprocess(spec.preprocess, read_image(path))
+        source = open_source(str(path), input=spec)
+        try:
+            batches = [preprocess(spec.preprocess, sample.data) for sample in source]
+        finally:
+            source.close()
+        if not batches:
+            raise DataError(f"gives no {spec.noun}", where=path)
+        return np.concatenate(batches)
     try:
         data = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:

@@ -19,7 +19,8 @@ from edge_ad.cli.payloads import board_address, board_options, open_payload
 @click.command("run")
 @click.argument("bundle")
 @click.option("--source", "source_url", required=True,
-              help="camera:0, rtsp://…, http://…, a video file, a folder of images, or npy:FILE.")  # fmt: skip
+              help="camera:0, rtsp://…, http://…, a video file, a folder of images or scans, a series file, or "
+              "npy:FILE.")  # fmt: skip
 @click.option("--sink", "sink_urls", multiple=True, default=("stdout",), show_default=True,
               help="stdout, jsonl:FILE, mqtt://[user:pass@]host[:port][/node], mqtts://…, "
               "serial:/dev/ttyUSB0[?baud=115200&format=json|link]; may be given several times.")  # fmt: skip
@@ -69,9 +70,10 @@ def command(
         if threshold is not None and payload.thresholds is not None:
             errors.print(f"threshold {threshold:g} instead of the bundle's {payload.threshold():g}")
         if release is None:
-            release = 0 if _separate_parts(source_url) and n == 1 else 3
+            separate = live.manifest.input.modality not in ("scan", "series") and _separate_parts(source_url)
+            release = 0 if separate and n == 1 else 3
         decision = Decision(limit, DecisionConfig(k=k, n=n, release=release, hysteresis=hysteresis))
-        source = open_source(source_url)
+        source = open_source(source_url, input=live.manifest.input)
         opened.callback(source.close)
         sinks = open_sinks(sink_urls, node=node or topic_id(socket.gethostname()))
         info = engine.describe()

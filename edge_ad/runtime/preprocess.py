@@ -16,7 +16,9 @@ import numpy.typing as npt
 
 from edge_ad.bundle.manifest import PreprocessSpec
 from edge_ad.errors import DataError, SchemaError
+from edge_ad.runtime import scan_images
 from edge_ad.runtime.engines.base import Tensor
+from edge_ad.runtime.series import standardise as series
 
 RESIZE_AREA = "image/resize-area"
 RESIZE_AREA_VERSION = 1
@@ -151,4 +153,7 @@ def _taps(source: int, target: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[n
 _STEPS: dict[tuple[str, int], Callable[..., Tensor]] = {
     (RESIZE_AREA, RESIZE_AREA_VERSION): resize,
     (QUANTIZE, QUANTIZE_VERSION): quantize,
+    (scan_images.RANGE_IMAGE, scan_images.VERSION): scan_images.range_image,
+    (scan_images.BEV_HISTOGRAM, scan_images.VERSION): scan_images.bev_histogram,
+    (series.STANDARDISE, series.VERSION): series.standardise,
 }

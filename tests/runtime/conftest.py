@@ -51,6 +51,7 @@ class FakeEngine:
     """map = gain of the model file times the image (1, 1, 4, 5) uint8."""
 
     def __init__(self, model: Path):
+        self.parts: dict[str, Any] = {}
         self.gain = json.loads(model.read_bytes())["gain"]
 
     def infer(self, batch: Tensor) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ import math
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -29,6 +29,8 @@ NPZ_SHA256 = "525f331c22bd00668f3b7a3bf0d598c9890e16a5feeac1e5bd8bf9d47ec46ffa"
 
 class Network:
     """Two maps of a (1, 3, 4, 5) uint8 image and its mean; `change` is what a faulty device does to the outputs."""
+
+    parts: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, change: Callable[[dict[str, Tensor]], dict[str, Tensor]] = dict):
         self.change = change

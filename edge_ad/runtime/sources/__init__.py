@@ -10,8 +10,7 @@ from edge_ad.errors import SourceError
 from edge_ad.runtime.sources.base import Source
 from edge_ad.runtime.sources.capture import open_camera, open_stream, without_login
 from edge_ad.runtime.sources.live import LiveSource
-from edge_ad.runtime.sources.replay import Array, Images, VideoFile
-from edge_ad.runtime.sources.scans import Scans
+from edge_ad.runtime.sources.replay import Array, Images, Scans, VideoFile
 from edge_ad.runtime.sources.series import SeriesReplay
 
 __all__ = ["FORMS", "Source", "open_source"]

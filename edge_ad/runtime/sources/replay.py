@@ -1,9 +1,9 @@
-"""Sources that replay what is stored: image folders, video files, arrays. No input is dropped."""
+"""Sources that replay what is stored: folders of images or scans, video files, arrays. No input is dropped."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,17 @@ from typing import Any
 import numpy as np
 
 from edge_ad.errors import DataError, SourceError
+from edge_ad.runtime import scans
+from edge_ad.runtime.engines.base import Tensor
 from edge_ad.runtime.images import EXTENSIONS, import_cv2, list_images, read_image
 from edge_ad.runtime.sample import Sample
+from edge_ad.runtime.scans import list_scans, read_scan
 from edge_ad.runtime.sources.capture import open_video_file
 
 log = logging.getLogger(__name__)
 
 
-class _Replay:
+class Replay:
     """Counters and closing, as all replays have them; `_read` gives the samples."""
 
     live = False
@@ -45,33 +48,56 @@ class _Replay:
         self._closed = True
 
 
-class Images(_Replay):
-    """One image file, or all below a folder, sorted by path. One that is unreadable is logged and counted."""
+class Files(Replay):
+    """One file, or all of its kind below a folder, sorted by path. One that is unreadable is logged and counted."""
 
-    def __init__(self, path: Path):
-        """Raises SourceError when there is no image."""
+    def __init__(
+        self, path: Path, list_files: Callable[[Path], list[Path]], read: Callable[[Path], Tensor], what: str,
+        extensions: Sequence[str],
+    ):  # fmt: skip
+        """list_files: those of the kind below a folder. what: one of them, for errors. Raises SourceError when there
+        is none."""
         super().__init__(path)
         if not path.exists():
             raise SourceError("there is no such folder or file", where=path)
         self._folder = path if path.is_dir() else path.parent
-        self._files = list_images(path) if path.is_dir() else [path]
+        self._files = list_files(path) if path.is_dir() else [path]
+        self._load, self._what = read, what
         if not self._files:
-            raise SourceError("there are no images in it", where=path, hint=f"known: {', '.join(EXTENSIONS)}")
+            raise SourceError(
+                f"there are no {what}s in it", where=path, hint=f"known: {', '.join(extensions)}"
+            )
 
     def _read(self) -> Iterator[Sample]:
         for file in self._files:
             try:
-                data = read_image(file)
+                data = self._load(file)
             except DataError as error:
                 self.unreadable += 1
                 log.warning("skipped: %s", error)
                 continue
             yield Sample(data, str(file.relative_to(self._folder)), datetime.now(timezone.utc))
         if self.acquired == 0 and not self._closed:
-            raise SourceError(f"none of its {len(self._files)} images could be read", where=self.name)
+            raise SourceError(f"none of its {len(self._files)} {self._what}s could be read", where=self.name)
 
 
-class VideoFile(_Replay):
+class Images(Files):
+    """One image file, or all below a folder."""
+
+    def __init__(self, path: Path):
+        """Raises SourceError when there is no image."""
+        super().__init__(path, list_images, read_image, "image", EXTENSIONS)
+
+
+class Scans(Files):
+    """One LiDAR scan, or all below a folder."""
+
+    def __init__(self, path: Path):
+        """Raises SourceError when there is no scan."""
+        super().__init__(path, list_scans, read_scan, "scan", scans.EXTENSIONS)
+
+
+class VideoFile(Replay):
     """The frames of a video file."""
 
     def __init__(self, path: Path):
@@ -100,7 +126,7 @@ class VideoFile(_Replay):
         self._capture.release()
 
 
-class Array(_Replay):
+class Array(Replay):
     """An .npy file with one input a row: images (N, H, W, 3) uint8 RGB, or numbers (N, …) for networks that take
     those. Read as it is needed."""
 
