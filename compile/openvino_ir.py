@@ -41,6 +41,7 @@ def joined(front: Any | None, core: Any, tail: Any | None) -> Any:
     import openvino
 
     models = [model for model in (front, core, tail) if model is not None]
+    names = [output.get_any_name() for output in models[-1].outputs]
     made: dict[str, Any] = {}
     for model in models:
         if model is not models[0]:
@@ -48,7 +49,12 @@ def joined(front: Any | None, core: Any, tail: Any | None) -> Any:
                 parameter.output(0).replace(made[parameter.output(0).get_any_name()])
         for result in model.get_results():
             made |= dict.fromkeys(result.input_value(0).get_names(), result.input_value(0))
-    return openvino.Model(models[-1].get_results(), models[0].get_parameters(), "network")
+    whole = openvino.Model(models[-1].get_results(), models[0].get_parameters(), "network")
+    for output in made.values():  # inner tensors need no names, and would lend them to outputs
+        output.get_tensor().set_names(set())
+    for output, name in zip(whole.outputs, names, strict=True):
+        output.get_tensor().set_names({name})
+    return whole
 
 
 def through(model: Any, batches: Iterable[Tensor]) -> Iterator[dict[str, Tensor]]:

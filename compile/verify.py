@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +105,10 @@ def verified(
         thresholds = Thresholds(
             float_=calibrate_threshold(float_.normal.scores, max_false_alarms),
             compiled=calibrate_threshold(compiled.normal.scores, max_false_alarms),
+        )
+        float_, compiled = (
+            replace(form, head=detector.finish_head(form.head, threshold))
+            for form, threshold in ((float_, thresholds.float_), (compiled, thresholds.compiled))
         )
         done = stage("compare latency", 1)
         latency = compare(float_engine, engine, next(calibration()))

@@ -30,10 +30,12 @@ class FileKind:
     list_files: Callable[[Path], list[Path]]
     read: Callable[[Path], npt.NDArray[Any]]
     ordered: bool
+    calibration_share: float = CALIBRATION_SHARE
 
 
 IMAGES = FileKind("image", list_images, read_image, ordered=False)
-SCANS = FileKind("scan", list_scans, read_scan, ordered=True)
+# Few scans are recorded at a time, and the spread of their scores is taken from the calibration split.
+SCANS = FileKind("scan", list_scans, read_scan, ordered=True, calibration_share=0.25)
 
 
 class SplitFile(BaseModel):
@@ -99,7 +101,7 @@ def split_normals(root: Path, seed: int, holdout: float | None = None, kind: Fil
             hint="the fit, the calibration and the threshold each need some of their own",
         )
     n_threshold = max(2, round(n * (THRESHOLD_SHARE if holdout is None else holdout)))
-    n_calibration = max(2, round(n * CALIBRATION_SHARE))
+    n_calibration = max(2, round(n * kind.calibration_share))
     ordered = [groups[key] for key in sorted(groups, key=lambda k: groups[k][0].name)]
     if kind.ordered:
         ordered.reverse()  # the newest for the threshold, the oldest for the fit

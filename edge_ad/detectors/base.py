@@ -12,7 +12,7 @@ import numpy.typing as npt
 from pydantic import BaseModel
 from torch import Tensor, nn
 
-from edge_ad.bundle.manifest import DetectorInfo, HeadSpec, InputSpec
+from edge_ad.bundle.manifest import DetectorInfo, HeadSpec, InputSpec, Threshold
 from edge_ad.runtime.engines.base import Engine
 
 Outputs = Mapping[str, npt.NDArray[np.generic]]
@@ -88,6 +88,10 @@ class Detector(Protocol):
 
         parts: that form of `parts()`.
         """
+        ...
+
+    def finish_head(self, head: HeadSpec, threshold: Threshold) -> HeadSpec:
+        """`head` once its threshold is known; mostly as it is."""
         ...
 
     def decisions(self) -> list[tuple[str, str]]:

@@ -16,6 +16,7 @@ from edge_ad.compile.capture import Captured, capture, check_parity
 from edge_ad.compile.cost import count
 from edge_ad.compile.target import Calibration
 from edge_ad.detectors.efficientad.grid import on_grid, step_of
+from edge_ad.detectors.base import Part
 from edge_ad.errors import ParityError, TargetError
 from edge_ad.runtime.engines import open_model
 from edge_ad.runtime.engines.base import Engine
@@ -49,6 +50,9 @@ class _Detector:
     def network(self) -> nn.Module:
         return self._network.eval()
 
+    def parts(self) -> dict[str, Part]:
+        return {}
+
     def simplified(self) -> nn.Module:
         return self._simplified.eval()
 
@@ -59,7 +63,7 @@ def _images(n: int, high: int = 200) -> list[np.ndarray]:
 
 
 def _engine(folder: Path, network: nn.Module, int8: bool) -> Engine:
-    model = openvino_ir.import_onnx(capture(_Detector(network)))  # type: ignore[arg-type]
+    model = openvino_ir.import_onnx(capture(_Detector(network)).onnx)  # type: ignore[arg-type]
     if int8:
         model = openvino_ir.quantize(model, iter(_images(6)), 6)
     folder.mkdir()
@@ -101,7 +105,7 @@ def test_the_grid_is_stable_and_keeps_the_step() -> None:
 
 def test_the_tail_stays_in_float_and_the_input_is_exact() -> None:
     model = openvino_ir.quantize(
-        openvino_ir.import_onnx(capture(_Detector(_Network()))), iter(_images(4)), 4  # type: ignore[arg-type]
+        openvino_ir.import_onnx(capture(_Detector(_Network())).onnx), iter(_images(4)), 4  # type: ignore[arg-type]
     )  # fmt: skip
     kinds = {op.get_friendly_name(): op for op in model.get_ordered_ops()}
     quantizers = [op for op in kinds.values() if op.get_type_name() == "FakeQuantize"]
@@ -123,7 +127,7 @@ def test_calibration_is_read_one_batch_at_a_time() -> None:
             yield image
             alive -= 1
 
-    openvino_ir.quantize(openvino_ir.import_onnx(capture(_Detector(_Network()))), batches(), 5)  # type: ignore[arg-type]
+    openvino_ir.quantize(openvino_ir.import_onnx(capture(_Detector(_Network())).onnx), batches(), 5)  # type: ignore[arg-type]
     assert most == 1
 
 
@@ -137,7 +141,7 @@ def test_equal_networks_give_equal_bytes() -> None:
 
 
 def test_cost_of_a_known_network() -> None:
-    model = openvino_ir.import_onnx(capture(_Detector(_Network())))  # type: ignore[arg-type]
+    model = openvino_ir.import_onnx(capture(_Detector(_Network())).onnx)  # type: ignore[arg-type]
     cost = count(model, int8=False)
     assert cost.macs == 6 * 29 * 29 * 3 * 16
     assert cost.parameters == 6 * 3 * 16 + 6
@@ -150,7 +154,7 @@ def test_parity_refuses_another_function(tmp_path: Path) -> None:
         other.conv.bias.add_(0.5)  # type: ignore[union-attr]
     engine = _engine(tmp_path / "e", other, int8=False)
     assert check_parity(_Detector(other), engine, iter(_images(2))).n == 2  # type: ignore[arg-type]
-    with pytest.raises(ParityError, match="calibration image 1") as failure:
+    with pytest.raises(ParityError, match="calibration input 1") as failure:
         check_parity(_Detector(network, other), engine, iter(_images(2)))  # type: ignore[arg-type]
     assert failure.value.exit_code == 4
 

@@ -55,9 +55,9 @@ def test_a_rate_that_the_sample_cannot_support_names_what_it_can_and_what_it_nee
         calibrate_threshold(np.arange(60), 0.001)
     assert caught.value.exit_code == 3
     text = str(caught.value)
-    assert "60 held-back normal images" in text
+    assert "60 held-back normal inputs" in text
     assert "0.0164" in text  # 1/61 = 0.016393..., rounded up
-    assert "999 normal images" in text
+    assert "hold back 999" in text
     calibrate_threshold(np.arange(999), 0.001)
     with pytest.raises(QualityError):
         calibrate_threshold(np.arange(998), 0.001)

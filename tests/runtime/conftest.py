@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -50,8 +50,9 @@ def make_event() -> Callable[..., Event]:
 class FakeEngine:
     """map = gain of the model file times the image (1, 1, 4, 5) uint8."""
 
+    parts: ClassVar[dict[str, Any]] = {}
+
     def __init__(self, model: Path):
-        self.parts: dict[str, Any] = {}
         self.gain = json.loads(model.read_bytes())["gain"]
 
     def infer(self, batch: Tensor) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from edge_ad.bundle.manifest import DetectorInfo, HeadSpec, InputSpec
+from edge_ad.bundle.manifest import DetectorInfo, HeadSpec, InputSpec, Threshold
 from edge_ad.data.splits import Splits
 from edge_ad.detectors.base import Outputs, Part
 from edge_ad.detectors.efficientad.config import EfficientAdConfig
@@ -100,6 +100,10 @@ class EfficientAd:
                 "quantiles": quantiles.tolist(),
             },
         )
+
+    def finish_head(self, head: HeadSpec, threshold: Threshold) -> HeadSpec:
+        """As it is."""
+        return head
 
     def decisions(self) -> list[tuple[str, str]]:
         return [

@@ -23,9 +23,12 @@ from edge_ad.runtime.heads.params import Params, checked, unfit
 from edge_ad.runtime.heads.result import HeadResult
 
 NAME = "likelihood-regret"
+_DIRECTIONS = 16
 PAIRS = 4  # rows of one call of the decoder: two points of the search, each with both draws
 FIGURES = ("regret", "neg_elbo", "kl", "mahalanobis")
-GRADIENT_LIMIT = 1e3
+# What the search keeps to, so that no step leaves what the decoder has learned, or the range of Q4.11.
+MEAN_LIMIT = 15.0
+LOGVAR_LIMITS = (-8.0, 4.0)
 
 Float64 = npt.NDArray[np.float64]
 _Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -128,49 +131,76 @@ def gains(step: float, probe: float, steps: int) -> tuple[list[float], list[floa
     return a, [probe / (k + 1) ** 0.101 for k in range(steps)]
 
 
+def usual_gradient(
+    params: dict[str, Any], outputs: Mapping[str, Tensor], parts: Mapping[str, Engine], probe: float
+) -> float:
+    """The median size of the slope along a few random directions at the posterior that the network gives, at least
+    1e-6: what steps are scaled by."""
+    found, mean = checked(NAME, RegretParams, params, outputs)
+    bound = _Bound(found, outputs[found.features][0], parts[found.decoder])
+    start = np.concatenate([mean[0], outputs[found.logvar][0]]).astype(np.float64)
+    slopes = []
+    for delta in signs(found.seed, _DIRECTIONS, len(start)):
+        plus, minus = bound(np.stack([start + probe * delta, start - probe * delta]))
+        slopes.append(abs(float(plus - minus)) / (2 * probe))
+    return max(float(np.median(slopes)), 1e-6)
+
+
+class _Bound:
+    """-ELBO of posteriors for one input, less the constant of the Gaussian, by the shared pair of draws.
+
+    error: squared errors of the last call's reconstructions (PAIRS, …).
+    """
+
+    def __init__(self, params: RegretParams, features: Tensor, decoder: Engine):
+        self._params, self._decoder = params, decoder
+        self._target = features.astype(np.float64)
+        self.error = np.zeros(0)
+
+    def __call__(self, points: Float64) -> Float64:
+        """(2,) of two posteriors (2, 2 latent): means, then log variances."""
+        means, logvars = np.split(points, 2, axis=1)
+        spread = np.exp(0.5 * logvars) * noise(self._params.seed, means.shape[1])
+        z = np.concatenate([means + spread, means - spread]).astype(np.float32)
+        made = next(iter(self._decoder.infer(z).values())).astype(np.float64)
+        self.error = (made - self._target) ** 2
+        squares = self.error.reshape(PAIRS, -1).sum(axis=1)
+        likelihood: Float64 = (squares[:2] + squares[2:]) / (4 * self._params.variance)
+        return likelihood + kl_divergence(means, logvars)
+
+
+def kl_divergence(means: Float64, logvars: Float64) -> Float64:
+    """KL(N(mean, exp(logvar)) || N(0, 1)) over the last axis, nats."""
+    found: Float64 = 0.5 * (means * means + np.exp(logvars) - 1 - logvars).sum(axis=-1)
+    return found
+
+
 def _figures(
     params: RegretParams, mean: Tensor, logvar: Tensor, features: Tensor, decoder: Engine
 ) -> tuple[dict[str, float], npt.NDArray[np.float32] | None]:
     """Figures of one input, and its map of errors (h, w) where its features are an image."""
-    posterior = np.concatenate([mean, logvar]).astype(np.float64)
-    target = features.astype(np.float64)
-    error = np.zeros(0)
-
-    def negative_elbo(points: Float64) -> Float64:
-        """(2,) of two posteriors (2, 2 latent), less the constant of the Gaussian."""
-        nonlocal error
-        means, logvars = np.split(points, 2, axis=1)
-        spread = np.exp(0.5 * logvars) * noise(params.seed, means.shape[1])
-        z = np.concatenate([means + spread, means - spread]).astype(np.float32)
-        made = next(iter(decoder.infer(z).values())).astype(np.float64)
-        error = (made - target) ** 2
-        squares = error.reshape(PAIRS, -1).sum(axis=1)
-        kl = 0.5 * (means * means + np.exp(logvars) - 1 - logvars).sum(axis=1)
-        likelihood: Float64 = (squares[:2] + squares[2:]) / (4 * params.variance)
-        return likelihood + kl
-
-    start = float(negative_elbo(np.stack([posterior, posterior]))[0])
-    means, logvars = np.split(posterior, 2)
-    figures = {
-        "neg_elbo": start,
-        "kl": float(0.5 * (means * means + np.exp(logvars) - 1 - logvars).sum()),
-    }
-    image = 0.5 * (error[0] + error[2])
+    start = np.concatenate([mean, logvar]).astype(np.float64)
+    bound = _Bound(params, features, decoder)
+    value = float(bound(np.stack([start, start]))[0])
+    figures = {"neg_elbo": value, "kl": float(kl_divergence(*np.split(start, 2)))}
+    image = 0.5 * (bound.error[0] + bound.error[2])
     map_ = image.mean(axis=0).astype(np.float32) if image.ndim == 3 else None
     if params.search:
-        figures["regret"] = _search(params, posterior, start, negative_elbo)
+        figures["regret"] = _search(params, start, value, bound)
     return figures, map_
 
 
-def _search(params: RegretParams, start: Float64, value: float, objective: Any) -> float:
+def _search(params: RegretParams, start: Float64, value: float, bound: _Bound) -> float:
     """The regret that SPSA finds: `value` less the best that it sees."""
     point, best = start.copy(), value
+    half = len(start) // 2
+    low = np.repeat([-MEAN_LIMIT, LOGVAR_LIMITS[0]], half)
+    high = np.repeat([MEAN_LIMIT, LOGVAR_LIMITS[1]], half)
     table = signs(params.seed, len(params.step), len(start))
     for a, c, delta in zip(params.step, params.probe, table, strict=True):
-        plus, minus = objective(np.stack([point + c * delta, point - c * delta]))
+        plus, minus = bound(np.stack([point + c * delta, point - c * delta]))
         best = min(best, float(plus), float(minus))
         if params.stop_at is not None and value - best > params.stop_at:
             break
-        gradient = float(np.clip((plus - minus) / (2 * c), -GRADIENT_LIMIT, GRADIENT_LIMIT))
-        point = point - a * gradient * delta
+        point = np.clip(point - a * (plus - minus) / (2 * c) * delta, low, high)
     return value - best

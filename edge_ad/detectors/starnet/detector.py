@@ -1,0 +1,156 @@
+"""A fitted STARNet: its model folder, its networks, its head."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from edge_ad.bundle.manifest import DetectorInfo, HeadSpec, InputSpec, Threshold
+from edge_ad.data.inputs import find_normals
+from edge_ad.data.series_splits import SeriesSplits
+from edge_ad.data.splits import Splits
+from edge_ad.detectors.base import Outputs, Part, Staged
+from edge_ad.detectors.model_folder import (
+    LOAD_ERRORS,
+    check_version,
+    damaged,
+    load_modules,
+    module_tensors,
+    read_tensors,
+    write_model,
+)
+from edge_ad.detectors.starnet.choose import Choice, choose_head
+from edge_ad.detectors.starnet.config import StarNetConfig
+from edge_ad.detectors.starnet.data import is_vector
+from edge_ad.detectors.starnet.network import Decoder, Encoder, Front, Tail, VectorFront
+from edge_ad.runtime.engines.base import Engine
+from edge_ad.runtime.heads.likelihood_regret import PAIRS, noise
+
+NAME = "starnet"
+VERSION = 1
+# Generic disturbances of clean features, mild ones: standard deviations of a channel, share of cells, factor.
+NOISE, MISSING, GAIN = 0.1, 0.02, 0.98
+
+
+@dataclass
+class StarNet:
+    """The detector contract for STARNet."""
+
+    name: ClassVar[str] = NAME
+    outputs: ClassVar[tuple[str, ...]] = ("mean", "logvar", "features", "mahalanobis")
+
+    config: StarNetConfig
+    splits: Splits | SeriesSplits
+    input: InputSpec
+    front: Front
+    encoder: Encoder
+    decoder: Decoder
+    fit_info: dict[str, Any] = field(default_factory=dict)
+    choice: Choice | None = None
+
+    def network(self) -> nn.Module:
+        """Preprocessed features (1, …) to the posterior's mean and log variance (1, latent), the standardised features
+        and their Mahalanobis distance (1, 1)."""
+        return self.simplified()
+
+    def simplified(self) -> Staged:
+        """The same: only the encoder is quantized."""
+        return Staged(self.front, self.encoder, Tail(), core_inputs=1).eval()
+
+    def parts(self) -> Mapping[str, Part]:
+        """The decoder, for `PAIRS` points of the latent space at once."""
+        return {
+            "decoder": Part(
+                self.decoder.eval(), (PAIRS, self.config.latent), ("reconstruction",), self._around
+            )
+        }
+
+    def _around(self, outputs: Outputs) -> Iterator[npt.NDArray[np.float32]]:
+        """Points that the search may ask for: the posterior's mean with the shared noise, and steps to either side."""
+        mean, logvar = outputs["mean"].astype(np.float64), outputs["logvar"].astype(np.float64)
+        draw = noise(self.config.seed, mean.shape[1]) * np.exp(0.5 * logvar)
+        random = np.random.default_rng(self.config.seed)
+        for size in (0.0, 0.25, 1.0):
+            step = size * random.choice([-1.0, 1.0], mean.shape)
+            rows = [mean + step + draw, mean - step + draw, mean + step - draw, mean - step - draw]
+            yield np.concatenate(rows).astype(np.float32)
+
+    def fit_head(self, outputs: Iterable[Outputs], parts: Mapping[str, Engine]) -> HeadSpec:
+        """Gains, ranges and the score to alarm on, from one compiled form's outputs for clean inputs (`choose`)."""
+        self.choice = choose_head(
+            self.config, self.fit_info["variance"], list(outputs), parts["decoder"], self._disturbed
+        )
+        return self.choice.head
+
+    @torch.no_grad()
+    def _disturbed(self, outputs: Outputs) -> Iterator[Outputs]:
+        """Outputs for disturbed copies of clean features: noise in every cell, cells that are empty, a lower gain."""
+        features = torch.from_numpy(outputs["features"]).reshape(self.input.shape)
+        raw = features * self.front.std + self.front.mean
+        random = torch.Generator().manual_seed(self.config.seed)
+        missing = torch.rand(raw.shape[:1] + (1,) + raw.shape[2:], generator=random) < MISSING
+        for changed in (
+            raw + NOISE * self.front.std * torch.randn(raw.shape, generator=random),
+            raw.masked_fill(missing, 0.0),
+            GAIN * raw,
+        ):
+            made = self.simplified()(changed)
+            yield {name: tensor.numpy() for name, tensor in zip(self.outputs, made, strict=True)}
+
+    def finish_head(self, head: HeadSpec, threshold: Threshold) -> HeadSpec:
+        """Where regret is the score, its search may end once the threshold is passed."""
+        if head.params["score"] != "regret":
+            return head
+        _, centre, high = head.params["ranges"]["regret"]
+        bound = centre + 1.01 * max(threshold.value, 0.0) * (high - centre)
+        return head.model_copy(update={"params": {**head.params, "stop_at": bound}})
+
+    def decisions(self) -> list[tuple[str, str]]:
+        return [] if self.choice is None else [("score", text) for text in self.choice.sentences]
+
+    def info(self) -> DetectorInfo:
+        return DetectorInfo(
+            name=NAME,
+            preset=self.config.preset,
+            version=VERSION,
+            config=self.config.model_dump(mode="json"),
+            fit=self.fit_info,
+        )
+
+    def held_back(self, data: Path) -> int:
+        """How many normal inputs of `data` are kept for the threshold."""
+        return len(find_normals(self.splits, data, self.input).threshold)
+
+    def save(self, folder: Path) -> None:
+        tensors = module_tensors(front=self.front, encoder=self.encoder, decoder=self.decoder)
+        write_model(
+            folder, NAME, VERSION, self.config, self.splits, self.fit_info, tensors,
+            input=self.input.model_dump(mode="json"),
+        )  # fmt: skip
+
+    @classmethod
+    def load(cls, folder: Path, described: dict[str, Any]) -> StarNet:
+        """Read a model folder whose `model.json` holds `described`. Raises ModelError."""
+        check_version(described, NAME, VERSION, folder)
+        try:
+            config = StarNetConfig.model_validate(described["config"])
+            spec = InputSpec.model_validate(described["input"])
+            vector = is_vector(spec.shape)
+            kind: type[Splits] | type[SeriesSplits] = SeriesSplits if vector else Splits
+            splits = kind.model_validate(described["splits"])
+            tensors = read_tensors(folder)
+            shape = (spec.shape[1],) if vector else spec.shape[1:]
+            statistics = [tensors[f"front.{name}"] for name in ("mean", "std", "row_mean", "row_std")]
+            front = (VectorFront if vector else Front)(*(torch.zeros_like(s) for s in statistics))
+            encoder, decoder = (k(shape, config.widths, config.latent) for k in (Encoder, Decoder))
+            load_modules(tensors, front=front, encoder=encoder, decoder=decoder)
+            return cls(config, splits, spec, front, encoder, decoder, described["fit"])
+        except LOAD_ERRORS as error:
+            raise damaged(error, folder) from error

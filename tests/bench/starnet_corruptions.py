@@ -1,0 +1,106 @@
+"""AUROC of STARNet's figures for each corruption and severity, float and INT8, on real or generated scans."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+import numpy as np
+
+from edge_ad import targets
+from edge_ad.compile.capture import capture
+from edge_ad.compile.scores import batches, run
+from edge_ad.compile.target import Calibration
+from edge_ad.compile.verify import _open
+from edge_ad.data.inputs import find_normals
+from edge_ad.data.scan_corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from edge_ad.detectors.starnet.config import PRESETS, SCORES
+from edge_ad.detectors.starnet.fit import fit
+from edge_ad.metrics.ranking import auroc
+from edge_ad.runtime.heads import evaluate
+from edge_ad.runtime.heads.likelihood_regret import two_sided
+from edge_ad.runtime.preprocess import preprocess
+from edge_ad.runtime.scans import list_scans, read_scan
+
+PAIRS = [(kind, severity) for kind in CORRUPTIONS for severity in SEVERITIES]
+
+
+@click.command()
+@click.option("--scans", type=click.Path(path_type=Path), help="Folder of clean scans in time order (default: KITTI).")
+@click.option("--n-fit", default=12, help="The first so many are for fit, calibration and threshold.")
+@click.option("--n-test", default=6, help="The last so many are tested, clean and corrupted.")
+@click.option("--preset", default="small")
+@click.option("--features", default="range-image")
+@click.option("--steps", type=int)
+@click.option("--repeats", default=1, help="Corrupted copies of each test scan.")
+def main(
+    scans: Path | None, n_fit: int, n_test: int, preset: str, features: str, steps: int | None, repeats: int
+) -> None:
+    """Print one Markdown table."""
+    if scans is None:
+        data = Path(os.environ.get("EDGE_AD_DATA", "../shared/data"))
+        scans = data / "lidar" / "kitti_drive_a" / "velodyne"
+    paths = list_scans(scans)
+    changed = {"features": features} | ({} if steps is None else {"steps": steps})
+    config = PRESETS[preset].model_copy(update=changed)
+    with tempfile.TemporaryDirectory() as temporary:
+        root = Path(temporary)
+        good = root / "data" / "train" / "good"
+        good.mkdir(parents=True)
+        for path in paths[:n_fit]:
+            (good / path.name).symlink_to(path.resolve())
+        detector = fit(config, root / "data", root / "model")
+        _print(detector, root, [read_scan(p) for p in paths[-n_test:]], repeats)
+
+
+def _print(detector, root: Path, tests: Sequence[np.ndarray], repeats: int) -> None:
+    spec = detector.input
+    normals = find_normals(detector.splits, root / "data", spec)
+    calibration = list(batches(normals.calibration, spec))
+    captured, target = capture(detector), targets.get("openvino-cpu")
+    rng = np.random.default_rng(7)
+    clean = [preprocess(spec.preprocess, scan) for scan in tests]
+    corrupted = {
+        pair: [preprocess(spec.preprocess, corrupt(s, *pair, rng)) for s in tests for _ in range(repeats)]
+        for pair in PAIRS
+    }
+    tables = {}
+    for precision in ("fp32", "int8"):
+        given = Calibration(lambda: iter(calibration), len(calibration))
+        lowered = target.lower(captured, precision, given if precision == "int8" else None)
+        engine = _open(target, lowered, root / precision)
+        head = detector.fit_head(run(engine, calibration), engine.parts)
+        head = head.model_copy(update={"params": {**head.params, "search": True}})
+        print(precision, *(d[1] for d in detector.decisions()), sep="\n  ")
+
+        def figures(inputs, engine=engine, head=head):
+            also = [evaluate(head, engine.infer(x), engine.parts).also for x in inputs]
+            return {
+                n: two_sided(np.concatenate([a[n] for a in also]), head.params["ranges"][n]) for n in SCORES
+            }
+
+        normal = figures(clean)
+        tables[precision] = {
+            pair: {n: _auroc(normal[n], v) for n, v in figures(inputs).items()}
+            for pair, inputs in corrupted.items()
+        }
+        tables[precision]["score"] = head.params["score"]
+    score = tables["fp32"]["score"]
+    print(f"\n| corruption | severity | {' | '.join(SCORES)} | bundle ({score}), INT8 |")
+    print(f"| --- | --- | {' | '.join('---' for _ in SCORES)} | --- |")
+    for pair in PAIRS:
+        row = tables["fp32"][pair]
+        int8 = tables["int8"][pair][tables["int8"]["score"]]
+        print(f"| {' | '.join(pair)} | {' | '.join(f'{row[n]:.3f}' for n in SCORES)} | {int8:.3f} |")
+
+
+def _auroc(clean: np.ndarray, corrupted: np.ndarray) -> float:
+    labels = np.repeat([0, 1], [len(clean), len(corrupted)])
+    return auroc(labels, np.concatenate([clean, corrupted])).value
+
+
+if __name__ == "__main__":
+    main()
