@@ -43,7 +43,7 @@ def choose_head(
 
     Gains: of a small grid those with the largest mean regret on clean inputs. Ranges: centre and spread on either side
     of each figure on clean inputs. Score: the figure that moves most, in units of that spread, when clean features are
-    disturbed a little (noise, missing cells, another gain); no corruption of a sensor is simulated, no label is read.
+    disturbed a little (noise, another gain, missing values); no corruption of a sensor is simulated, no label is read.
     """
     parts = {"decoder": decoder}
     base: dict[str, Any] = {
@@ -111,7 +111,7 @@ def _sensitivity(
     disturb: Callable[[Outputs], Iterator[Outputs]],
 ) -> dict[str, float]:  # fmt: skip
     """How far each figure moves when clean features are disturbed, in units of its own spread among clean inputs: for
-    each kind of disturbance the median over inputs, then the smallest over kinds, so that none is overlooked."""
+    each kind of disturbance the median over inputs, then the median over kinds."""
     moves: dict[str, list[list[float]]] = {name: [] for name in SCORES}
     for given in outputs:
         before = likelihood_regret(params, given, parts).also
@@ -119,4 +119,4 @@ def _sensitivity(
         for name in SCORES:
             low, _, high = params["ranges"][name]
             moves[name].append([abs(float(a[name][0] - before[name][0])) / (0.5 * (high - low)) for a in after])
-    return {name: float(np.median(found, axis=0).min()) for name, found in moves.items()}
+    return {name: float(np.median(np.median(found, axis=0))) for name, found in moves.items()}
