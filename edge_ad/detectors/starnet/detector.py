@@ -91,8 +91,8 @@ class StarNet:
 
     @torch.no_grad()
     def _disturbed(self, outputs: Outputs) -> Iterator[Outputs]:
-        """Outputs for disturbed copies of clean features: noise in every value, another gain, and values that are empty,
-        at random or along one axis of the image."""
+        """Outputs for disturbed copies of clean features: noise in every value, another gain, and values that are
+        empty, at random or along one axis of the image."""
         features = torch.from_numpy(outputs["features"]).reshape(self.input.shape)
         raw = features * self.front.std + self.front.mean
         random = torch.Generator().manual_seed(self.config.seed)
@@ -157,7 +157,8 @@ class StarNet:
 
 
 def disturbed_axes(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """Shapes of masks that hide values of features of `shape`: cells, whole rows, whole columns; channels of vectors."""
+    """Shapes of masks that hide values of features of `shape`: cells, whole rows, whole columns; channels of a
+    vector."""
     if is_vector(shape):
         return [(1, shape[1], 1)]
     return [(1, 1, shape[2], shape[3]), (1, 1, shape[2], 1), (1, 1, 1, shape[3])]
