@@ -105,6 +105,7 @@ def example(item: Example, scale: tuple[float, float]) -> bytes:
             judged.contour(anomaly, levels=[item.threshold], colors="#ffffff", linewidths=1.2)
         where = region(item.map, item.threshold, item.pad, image.shape)
         if where is not None:
+            assert where.box is not None and where.peak is not None  # an image's region has both
             x, y, across, down = where.box
             # pixel n reaches from n - 0.5 to n + 0.5
             frame = Rectangle((x - 0.5, y - 0.5), across, down, fill=False, edgecolor=_MARK, linewidth=1.2)

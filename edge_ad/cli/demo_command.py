@@ -121,6 +121,7 @@ def _watch(line: Path, belt: Path, kinds: dict[str, str]) -> list[dict[str, Any]
     from edge_ad.runtime.decision import SEPARATE_PARTS, Decision
     from edge_ad.runtime.deployment import live
     from edge_ad.runtime.engines import open_engine
+    from edge_ad.runtime.localise import locator
     from edge_ad.runtime.pipeline import Result, run_stream
     from edge_ad.runtime.scorer import Scorer
     from edge_ad.runtime.sinks import open_sinks
@@ -145,7 +146,7 @@ def _watch(line: Path, belt: Path, kinds: dict[str, str]) -> list[dict[str, Any]
             stream=STREAM,
             bundle=loaded.digest,
             stop=threading.Event(),
-            map_pad=int(payload.head.params["pad"]),
+            locate=locator(loaded.manifest.input, payload.head),
             on_result=count,
         )
         received = subscriber.wait_for(n_events)

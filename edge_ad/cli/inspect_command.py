@@ -54,17 +54,17 @@ def _show(manifest: Manifest, digest: str) -> None:
         )
     for payload in manifest.payloads:
         out.print()
-        _show_payload(payload)
+        _show_payload(payload, manifest.input.noun)
 
 
-def _show_payload(payload: Payload) -> None:
+def _show_payload(payload: Payload, noun: str) -> None:
     out.print(
         f"[bold]{payload.target}[/bold]  {payload.precision}, engine {payload.engine}, head {payload.head.name}"
     )
-    _show_thresholds(payload)
+    _show_thresholds(payload, noun)
     if (drift := payload.drift) is not None:
         out.print(
-            f"drift   on {drift.n} held-back good images: rank correlation {drift.rank_correlation:.4f}, "
+            f"drift   on {drift.n} held-back normal {noun}s: rank correlation {drift.rank_correlation:.4f}, "
             f"mean shift {drift.mean_shift:+.3f} sd, verdicts changed {drift.flips_kept:.1%} at the float threshold, "
             f"{drift.flips_recalibrated:.1%} at its own",
             soft_wrap=True,
@@ -79,16 +79,16 @@ def _show_payload(payload: Payload) -> None:
         out.print(f"  - {decision}", soft_wrap=True, markup=False)
 
 
-def _show_thresholds(payload: Payload) -> None:
+def _show_thresholds(payload: Payload, noun: str) -> None:
     from rich.table import Table
 
     if payload.thresholds is None:
         out.print("threshold none: compiled without normal data; run needs --threshold")
         return
     table = Table("threshold", "value", "false alarms wanted", "expected", "95 % interval", "from")
-    table.add_row("compiled (in use)", *_threshold(payload.thresholds.compiled))
+    table.add_row("compiled (in use)", *_threshold(payload.thresholds.compiled, noun))
     if payload.thresholds.float_ is not None:
-        table.add_row("float", *_threshold(payload.thresholds.float_))
+        table.add_row("float", *_threshold(payload.thresholds.float_, noun))
     out.print(table)
 
 
@@ -111,12 +111,12 @@ def budget_lines(budget: Budget) -> list[str]:
     return lines
 
 
-def _threshold(threshold: Threshold) -> list[str]:
+def _threshold(threshold: Threshold, noun: str) -> list[str]:
     low, high = threshold.interval
     return [
         f"{threshold.value:.6g}",
         f"{threshold.requested_rate:.2%}",
         f"{threshold.expected_rate:.2%}",
         f"{low:.2%} to {high:.2%}",
-        f"{threshold.n} images",
+        f"{threshold.n} {noun}s",
     ]

@@ -54,6 +54,7 @@ def command(
     from edge_ad.runtime.decision import Decision, DecisionConfig
     from edge_ad.runtime.deployment import load
     from edge_ad.runtime.events import topic_id
+    from edge_ad.runtime.localise import locator
     from edge_ad.runtime.pipeline import run_stream
     from edge_ad.runtime.scorer import Scorer
     from edge_ad.runtime.sinks import open_sinks
@@ -87,7 +88,7 @@ def command(
         summary = run_stream(
             source, Scorer(engine, live.manifest.input, payload.head), decision, sinks,
             stream=stream or topic_id(source.name),
-            bundle=live.digest, stop=stop, map_pad=int(payload.head.params.get("pad", 0)),
+            bundle=live.digest, stop=stop, locate=locator(live.manifest.input, payload.head),
         )  # fmt: skip
     if as_json:
         print_json(summary.as_dict())

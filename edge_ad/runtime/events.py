@@ -55,12 +55,19 @@ class _Message(BaseModel):
 
 
 class Where(BaseModel):
-    """Where in the source image, in its pixels. box: [x, y, width, height]; peak: [x, y] of the maximum."""
+    """Where the anomaly is; what is set depends on the modality.
+
+    Images, in pixels of the source: box: [x, y, width, height]; peak: [x, y] of the maximum. Scans: azimuth_deg (0
+    ahead, 90 left) and elevation_deg, from and to. Series: channel, the name of the one that is furthest off.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    box: tuple[Pixel, Pixel, Extent, Extent]
-    peak: tuple[Pixel, Pixel]
+    box: tuple[Pixel, Pixel, Extent, Extent] | None = None
+    peak: tuple[Pixel, Pixel] | None = None
+    azimuth_deg: tuple[Finite, Finite] | None = None
+    elevation_deg: tuple[Finite, Finite] | None = None
+    channel: str | None = None
 
 
 class Event(_Message):

@@ -1,4 +1,4 @@
-"""From the network's small anomaly map to pixels of the source image.
+"""Where an anomaly is: from the network's small anomaly map to pixels of the source image, or to a sector of a scan.
 
 EfficientAD's map has no output for `pad` cells at each border; it is padded with zeros and stretched over the
 whole image (arXiv 2303.14535, Algorithm 2: the maps are padded and resized to the image).
@@ -6,13 +6,52 @@ whole image (arXiv 2303.14535, Algorithm 2: the maps are padded and resized to t
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
+from edge_ad.bundle.manifest import HeadSpec, InputSpec
 from edge_ad.runtime.events import Where
+from edge_ad.runtime.sample import Sample
+from edge_ad.runtime.scan_images import RANGE_IMAGE
+from edge_ad.runtime.scorer import Scored
 
 FloatMap = npt.NDArray[np.float32]
 BoolMap = npt.NDArray[np.bool_]
+Locate = Callable[[Sample, Scored, float], Where | None]
+
+
+def locator(input: InputSpec, head: HeadSpec) -> Locate:
+    """How a payload says where an anomaly is: a region of the image, a sector of the scan, a channel of the series."""
+    pad = int(head.params.get("pad", 0))
+    params = input.preprocess.params
+    names = input.window.channels if input.window is not None else []
+
+    def locate(sample: Sample, scored: Scored, threshold: float) -> Where | None:
+        if scored.channels is not None and len(scored.channels) == len(names):
+            return Where(channel=names[int(np.argmax(scored.channels))])
+        if scored.map is None:
+            return None
+        if input.modality == "image":
+            return region(scored.map, threshold, pad, sample.data.shape)
+        if input.preprocess.name == RANGE_IMAGE:
+            return sector(scored.map, tuple(params["elevation_deg"]))
+        return None
+
+    return locate
+
+
+def sector(map_: FloatMap, elevation_deg: tuple[float, float]) -> Where:
+    """The direction of a range image's (h, w) highest cell, as the sector that the cell covers."""
+    row, column = (int(i) for i in np.unravel_index(int(np.argmax(map_)), map_.shape))
+    low, high = elevation_deg
+    height, width = (high - low) / map_.shape[0], 360 / map_.shape[1]
+    left, top = column * width - 180, high - row * height
+    return Where(
+        azimuth_deg=(round(left, 2), round(left + width, 2)),
+        elevation_deg=(round(top - height, 2), round(top, 2)),
+    )
 
 
 def region(map_: FloatMap, threshold: float, pad: int, image_shape: tuple[int, ...]) -> Where | None:

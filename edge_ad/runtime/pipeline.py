@@ -15,7 +15,7 @@ import numpy as np
 from edge_ad.errors import DataError, EdgeAdError
 from edge_ad.runtime.decision import Change, Decision
 from edge_ad.runtime.events import Event, EventWriter, Score, State, Where
-from edge_ad.runtime.localise import region
+from edge_ad.runtime.localise import Locate
 from edge_ad.runtime.sample import Sample
 from edge_ad.runtime.scorer import Scored
 from edge_ad.runtime.sinks.base import Sink
@@ -84,13 +84,13 @@ class RunSummary:
 
 def run_stream(
     source: Source, infer: Callable[[Sample], Scored], decision: Decision, sinks: Sequence[Sink], *,
-    stream: str, bundle: str, stop: threading.Event | None = None, map_pad: int = 0,
+    stream: str, bundle: str, stop: threading.Event | None = None, locate: Locate | None = None,
     boot_id: str | None = None, on_result: Callable[[Result], None] | None = None,
 ) -> RunSummary:  # fmt: skip
     """Judge a source's samples until it ends or `stop` is set, and tell the sinks; then close source and sinks.
 
-    stream: its name in events and topics. bundle: the digest of the bundle that `infer` runs. map_pad: border
-    cells that the head's maps lack (`pad` of the head). boot_id: this run's identity, random by default.
+    stream: its name in events and topics. bundle: the digest of the bundle that `infer` runs. locate: where an
+    anomaly is (`edge_ad.runtime.localise.locator`). boot_id: this run's identity, random by default.
     on_result: called with every judged frame.
 
     An input that `infer` refuses with DataError is logged and counted. Any other EdgeAdError of source or
@@ -99,7 +99,7 @@ def run_stream(
     """
     stop = stop or threading.Event()
     writer = EventWriter(stream, threshold=decision.threshold, bundle=bundle, boot_id=boot_id)
-    run = _Run(decision, writer, FanOut(sinks), map_pad=map_pad, live=source.live)
+    run = _Run(decision, writer, FanOut(sinks), locate=locate, live=source.live)
     begun = time.monotonic()
     finished = threading.Event()
     if source.live:  # a reader that waits for a camera is woken by closing its source
@@ -141,11 +141,13 @@ class _Peak:
 class _Run:
     """What a run remembers from frame to frame."""
 
-    def __init__(self, decision: Decision, writer: EventWriter, fan_out: FanOut, *, map_pad: int, live: bool):
+    def __init__(
+        self, decision: Decision, writer: EventWriter, fan_out: FanOut, *, locate: Locate | None, live: bool
+    ):
         self.fan_out = fan_out
         self._decision = decision
         self._writer = writer
-        self._map_pad = map_pad
+        self._locate = locate
         self._live = live
         self._frames = self._anomalous = self._events = self._refused = 0
         self._latencies: deque[int] = deque(maxlen=LATENCY_WINDOW)
@@ -243,6 +245,4 @@ class _Run:
         )
 
     def _where(self, sample: Sample, scored: Scored) -> Where | None:
-        if scored.map is None:
-            return None
-        return region(scored.map, self._decision.threshold, self._map_pad, sample.data.shape)
+        return None if self._locate is None else self._locate(sample, scored, self._decision.threshold)

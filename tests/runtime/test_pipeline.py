@@ -14,11 +14,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge_ad.bundle.manifest import HeadSpec, InputSpec
 from edge_ad.errors import DataError, EngineError, SourceError
 from edge_ad.runtime.decision import SEPARATE_PARTS, Decision, DecisionConfig
 from edge_ad.runtime.events import Event, Score, State, parse_event
 from edge_ad.runtime.images import import_cv2
+from edge_ad.runtime.localise import locator
 from edge_ad.runtime.pipeline import Result, RunSummary, run_stream
+from edge_ad.runtime.preprocess import resize_spec
 from edge_ad.runtime.sample import Sample
 from edge_ad.runtime.scorer import Scored
 from edge_ad.runtime.sinks import open_sink
@@ -157,6 +160,9 @@ def test_state_is_told_at_the_start_and_on_change_only() -> None:
     assert states[-1] == (False, None)  # the stream stopped: its event is over
 
 
+IMAGES = InputSpec(modality="image", shape=(1, 3, 40, 80), dtype="uint8", preprocess=resize_spec(40, 80))
+
+
 def test_separate_parts_have_an_event_and_a_verdict_each(tmp_path: Path) -> None:
     cv2 = import_cv2()
     for name, bright in [("1.png", 0), ("2.png", 200), ("3.png", 220), ("4.png", 0)]:
@@ -173,7 +179,7 @@ def test_separate_parts_have_an_event_and_a_verdict_each(tmp_path: Path) -> None
     log_file = tmp_path / "events.jsonl"
     summary = run_stream(
         open_source(str(tmp_path)), infer, Decision(100.0, SEPARATE_PARTS), [open_sink(f"jsonl:{log_file}", node="n")],
-        stream="parts", bundle=BUNDLE, on_result=results.append,
+        stream="parts", bundle=BUNDLE, on_result=results.append, locate=locator(IMAGES, HeadSpec(name="map-max", params={})),
     )  # fmt: skip
     events = [parse_event(line) for line in log_file.read_text().splitlines()]
     assert [(e.kind, e.sample, e.score) for e in events] == [
