@@ -38,3 +38,54 @@ def efficientad(**options: Any) -> None:
     from edge_ad.detectors.efficientad.fit import fit
 
     run_fit(fit, PRESETS, **options)
+
+
+@command.command("fader")
+@click.option("--preset", type=click.Choice(["small", "micro"]), default="small", show_default=True,
+              help="small: 256 px. micro: 64 px.")  # fmt: skip
+@fit_options(_IMAGES)
+@click.option("--mask", type=click.Choice(["mosaic", "template", "two-pass", "saliency"]),
+              help="What is hidden from the network (default: the preset's).")  # fmt: skip
+@click.option("--attenuation", type=click.Choice(["none", "soft", "prototype"]),
+              help="What takes the place of features of defects on the skip connection.")  # fmt: skip
+@click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), help="Arithmetic of the fit.")
+def fader(**options: Any) -> None:
+    """FADeR for images: repairs what it sees, and marks what it repaired (Park et al., arXiv 2407.04597)."""
+    from edge_ad.detectors.fader.config import PRESETS
+    from edge_ad.detectors.fader.fit import fit
+
+    run_fit(fit, PRESETS, **options)
+
+
+@command.command("starnet")
+@click.option("--preset", type=click.Choice(["small", "micro"]), default="small", show_default=True,
+              help="small: 32 x 64 cells, 32 latent values. micro: 32 x 32, 16.")  # fmt: skip
+@fit_options(
+    "Folder with train/good: clean scans of one sensor (.bin, .pcd, .npy), or vectors as rows of series."
+)
+@click.option("--features", type=click.Choice(["range-image", "bev", "vector"]),
+              help="A range image (default) or a bird's-eye histogram of scans, or vectors as they come.")  # fmt: skip
+@click.option("--score", type=click.Choice(["regret", "neg_elbo", "kl", "mahalanobis"]),
+              help="The figure to alarm on (default: chosen on clean data).")  # fmt: skip
+def starnet(**options: Any) -> None:
+    """STARNet for LiDAR: is this stream to be trusted? (Darabi et al., arXiv 2309.11006)."""
+    from edge_ad.detectors.starnet.config import PRESETS
+    from edge_ad.detectors.starnet.fit import fit
+
+    run_fit(fit, PRESETS, **options)
+
+
+@command.command("tspulse")
+@click.option("--preset", type=click.Choice(["tiny", "micro", "full"]), default="tiny", show_default=True,
+              help="tiny: windows of 512 rows. micro: 256 rows. full: the published shape.")  # fmt: skip
+@fit_options("Folder with train/good, series of normal operation (CSV, Parquet, NPY), or one such file.")
+@click.option("--rate-hz", type=click.FloatRange(0, min_open=True),
+              help="Rows a second (default: from the time stamps).")  # fmt: skip
+@click.option("--weights", help="Published weights to begin from (preset full): a safetensors file.")
+@click.option("--weights-sha256", help="Refuse a weights file with another digest.")
+def tspulse(**options: Any) -> None:
+    """TSPulse for series of 1 to 64 channels: foretells each new stretch (Ekambaram et al., arXiv 2505.13033)."""
+    from edge_ad.detectors.tspulse.config import PRESETS
+    from edge_ad.detectors.tspulse.fit import fit
+
+    run_fit(fit, PRESETS, **options)

@@ -18,7 +18,7 @@ from edge_ad.errors import DataError
 @click.argument("bundle")
 @click.option("--target", help="Which payload; may be left out when the bundle holds one.")
 @click.option("--input", "input_", type=click.Path(path_type=Path), required=True,
-              help="An .npy of network inputs, (N, …) or one, or images, scans or series (file or folder).")  # fmt: skip
+              help="An .npy of network inputs, (N, …) or one; or images, scans, series (file, folder).")  # fmt: skip
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="The .npz to write.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads of the engine.")
 @board_options

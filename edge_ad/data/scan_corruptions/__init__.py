@@ -1,9 +1,9 @@
 """Corruptions of LiDAR scans: a test tool, to measure what a detector notices. Nothing is ever fitted on them.
 
 Models and severities are those of the Robo3D benchmark (Kong et al., ICCV 2023) for KITTI, written afresh from the
-formulas. What would give a corrupted scan away for no physical reason is avoided: intensities stay in 0..1, values keep
-the grid of the sensor (millimetres, hundredths), ranges do not repeat, counts are drawn at random, fog always attenuates,
-and points keep the sensor's order.
+formulas. What would give a corrupted scan away for no physical reason is avoided: intensities stay in 0..1, values
+keep the grid of the sensor (millimetres, hundredths), ranges do not repeat, counts are drawn at random, fog always
+attenuates, and points keep the sensor's order.
 """
 
 from __future__ import annotations

@@ -35,7 +35,8 @@ def fog(points: Points, severity: int, rng: np.random.Generator) -> Points:
     xyz, distance, intensity = _parts(points)
     grid, place, peak = _soft_echo(alpha)
     nearest = np.interp(distance, grid, place)
-    soft = np.interp(distance, grid, peak) * intensity * distance**2 * FOG_BACKSCATTER[severity] / (REFLECTIVITY / np.pi)
+    backscatter = FOG_BACKSCATTER[severity] / (REFLECTIVITY / np.pi)
+    soft = np.interp(distance, grid, peak) * intensity * distance**2 * backscatter
     hard = intensity * np.exp(-2 * alpha * distance)
     is_fog = soft > hard
     jitter = distance / rng.uniform(
@@ -46,8 +47,8 @@ def fog(points: Points, severity: int, rng: np.random.Generator) -> Points:
 
 
 def snow(points: Points, severity: int, rng: np.random.Generator) -> Points:
-    """Kilic et al., Lidar Light Scattering Augmentation (LISA), 2021, with the flake sizes of Gunn and Marshall: per beam
-    the object's echo against those of the flakes in its cone; what is below the detection limit is lost."""
+    """Kilic et al., Lidar Light Scattering Augmentation (LISA), 2021, with the flake sizes of Gunn and Marshall: per
+    beam the object's echo against those of the flakes in its cone; what is below the detection limit is lost."""
     rate = SNOW_RATE_MM_H[severity]
     xyz, distance, intensity = _parts(points)
     alpha = 0.01 * rate**0.6
@@ -63,7 +64,9 @@ def snow(points: Points, severity: int, rng: np.random.Generator) -> Points:
     is_flake = power > of_object
     noise = rng.normal(0, RANGE_NOISE_M, len(distance)) / np.sqrt(2 * np.maximum(of_object / limit, 1.0))
     moved = np.where(is_flake, place, np.maximum(distance + noise, NEAREST_M))
-    brightness = np.where(is_flake, np.minimum(power * place**2, 1.0), intensity * np.exp(-2 * alpha * distance))
+    brightness = np.where(
+        is_flake, np.minimum(power * place**2, 1.0), intensity * np.exp(-2 * alpha * distance)
+    )
     return _rebuilt(xyz, distance, moved, brightness)[~lost]
 
 

@@ -43,7 +43,7 @@ def choose_head(
 
     Gains: of a small grid those with the largest mean regret on clean inputs. Ranges: centre and spread on either side
     of each figure on clean inputs. Score: the figure that moves most, in units of that spread, when clean features are
-    disturbed a little (noise, missing cells, another gain); no corruption of a sensor is simulated, no label is read.
+    disturbed a little (noise, another gain, missing values); no corruption of a sensor is simulated, no label is read.
     """
     parts = {"decoder": decoder}
     base: dict[str, Any] = {
@@ -63,7 +63,7 @@ def choose_head(
     base["ranges"] = {name: limits(values) for name, values in clean.items()}
     some = outputs[:: max(1, len(outputs) // _DISTURBED)]
     shown = _sensitivity(base, some, parts, disturb)
-    score = config.score or max(SCORES, key=lambda name: shown[name])
+    score: str = config.score or max(shown, key=lambda name: shown[name])
     params = {**base, "score": score, "search": score == "regret"}
     told = ", ".join(f"{name} {value:.2g}" for name, value in shown.items())
     why = "was asked for" if config.score else "moves most when clean inputs are disturbed a little"
@@ -71,8 +71,8 @@ def choose_head(
         HeadSpec(name=NAME, params=params),
         [
             f"The score is '{score}', two-sided: it {why} (in units of its spread on clean inputs: {told}).",
-            f"Of the search for likelihood regret, a first step of {move:g} and a probe of {probe:g} were chosen by the "
-            f"largest mean regret on clean inputs ({regrets[move, probe]:.3g} nats).",
+            f"Of the search for likelihood regret, a first step of {move:g} and a probe of {probe:g} were chosen by "
+            f"the largest mean regret on clean inputs ({regrets[move, probe]:.3g} nats).",
         ],
     )
 
@@ -84,9 +84,8 @@ def limits(values: Float64) -> list[float]:
     off = values - centre
     both = float(np.sqrt(np.mean(off * off)))
     least = max(0.5 * both, _LEAST_SPREAD * abs(centre), 1e-9)
-    low, high = (
-        max(float(np.sqrt(np.mean(side * side))) if len(side) else 0.0, least) for side in (off[off <= 0], off[off >= 0])
-    )
+    below, above = off[off <= 0], off[off >= 0]
+    low, high = (max(float(np.sqrt(np.mean(side * side))), least) for side in (below, above))
     return [centre - low, centre, centre + high]
 
 
@@ -111,12 +110,14 @@ def _sensitivity(
     disturb: Callable[[Outputs], Iterator[Outputs]],
 ) -> dict[str, float]:  # fmt: skip
     """How far each figure moves when clean features are disturbed, in units of its own spread among clean inputs: for
-    each kind of disturbance the median over inputs, then the smallest over kinds, so that none is overlooked."""
+    each kind of disturbance the median over inputs, then the median over kinds."""
     moves: dict[str, list[list[float]]] = {name: [] for name in SCORES}
     for given in outputs:
         before = likelihood_regret(params, given, parts).also
         after = [likelihood_regret(params, made, parts).also for made in disturb(given)]
         for name in SCORES:
             low, _, high = params["ranges"][name]
-            moves[name].append([abs(float(a[name][0] - before[name][0])) / (0.5 * (high - low)) for a in after])
-    return {name: float(np.median(found, axis=0).min()) for name, found in moves.items()}
+            moves[name].append(
+                [abs(float(a[name][0] - before[name][0])) / (0.5 * (high - low)) for a in after]
+            )
+    return {name: float(np.median(np.median(found, axis=0))) for name, found in moves.items()}

@@ -36,7 +36,7 @@ from edge_ad.runtime.heads.likelihood_regret import PAIRS, noise
 NAME = "starnet"
 VERSION = 1
 # Generic disturbances of clean features, mild ones: standard deviations of a channel, share of cells, factor.
-NOISE, MISSING, GAIN = 0.1, 0.02, 0.98
+NOISE, MISSING, GAIN = 0.1, 0.05, 0.95
 
 
 @dataclass
@@ -91,18 +91,18 @@ class StarNet:
 
     @torch.no_grad()
     def _disturbed(self, outputs: Outputs) -> Iterator[Outputs]:
-        """Outputs for disturbed copies of clean features: noise in every cell, cells that are empty, a lower gain."""
+        """Outputs for disturbed copies of clean features: noise in every value, another gain, and values that are
+        empty, at random or along one axis of the image."""
         features = torch.from_numpy(outputs["features"]).reshape(self.input.shape)
         raw = features * self.front.std + self.front.mean
         random = torch.Generator().manual_seed(self.config.seed)
-        missing = torch.rand(raw.shape[:1] + (1,) + raw.shape[2:], generator=random) < MISSING
-        for changed in (
-            raw + NOISE * self.front.std * torch.randn(raw.shape, generator=random),
-            raw.masked_fill(missing, 0.0),
-            GAIN * raw,
-        ):
-            made = self.simplified()(changed)
-            yield {name: tensor.numpy() for name, tensor in zip(self.outputs, made, strict=True)}
+        changed = [raw + NOISE * self.front.std * torch.randn(raw.shape, generator=random), GAIN * raw]
+        for axes in disturbed_axes(tuple(raw.shape)):
+            missing = torch.rand(axes, generator=random) < MISSING
+            missing.view(-1)[int(torch.randint(missing.numel(), (), generator=random))] = True  # at least one
+            changed.append(raw.masked_fill(missing, 0.0))
+        for copy in changed:
+            yield {n: t.numpy() for n, t in zip(self.outputs, self.simplified()(copy), strict=True)}
 
     def finish_head(self, head: HeadSpec, threshold: Threshold) -> HeadSpec:
         """Where regret is the score, its search may end once the threshold is passed."""
@@ -154,3 +154,11 @@ class StarNet:
             return cls(config, splits, spec, front, encoder, decoder, described["fit"])
         except LOAD_ERRORS as error:
             raise damaged(error, folder) from error
+
+
+def disturbed_axes(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Shapes of masks that hide values of features of `shape`: cells, whole rows, whole columns; channels of a
+    vector."""
+    if is_vector(shape):
+        return [(1, shape[1], 1)]
+    return [(1, 1, shape[2], shape[3]), (1, 1, shape[2], 1), (1, 1, 1, shape[3])]

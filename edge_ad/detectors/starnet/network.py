@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -17,15 +19,13 @@ class Encoder(nn.Module):
         self.body = nn.Sequential()
         if len(shape) == 1:
             sizes = [shape[0], *widths[:2]]
-            for a, b in zip(sizes, sizes[1:], strict=False):
+            for a, b in pairwise(sizes):
                 self.body.extend([nn.Linear(a, b), nn.ReLU()])
             flat = widths[1]
         else:
             sizes = [shape[0], *widths]
-            for a, b in zip(sizes, sizes[1:], strict=False):
-                self.body.extend(
-                    [nn.Conv2d(a, b, _KERNEL, 2, 1, bias=False), nn.BatchNorm2d(b), nn.ReLU()]
-                )
+            for a, b in pairwise(sizes):
+                self.body.extend([nn.Conv2d(a, b, _KERNEL, 2, 1, bias=False), nn.BatchNorm2d(b), nn.ReLU()])
             self.body.append(nn.Flatten())
             flat = widths[-1] * (shape[1] // 8) * (shape[2] // 8)
         self.mean = nn.Linear(flat, latent)
@@ -44,12 +44,14 @@ class Decoder(nn.Module):
         self.body = nn.Sequential()
         if len(shape) == 1:
             sizes = [latent, widths[1], widths[0]]
-            for a, b in zip(sizes, sizes[1:], strict=False):
+            for a, b in pairwise(sizes):
                 self.body.extend([nn.Linear(a, b), nn.ReLU()])
             self.body.append(nn.Linear(widths[0], shape[0]))
             return
         small = (widths[-1], shape[1] // 8, shape[2] // 8)
-        self.body.extend([nn.Linear(latent, small[0] * small[1] * small[2]), nn.ReLU(), nn.Unflatten(1, small)])
+        self.body.extend(
+            [nn.Linear(latent, small[0] * small[1] * small[2]), nn.ReLU(), nn.Unflatten(1, small)]
+        )
         for a, b in ((widths[2], widths[1]), (widths[1], widths[0])):
             self.body.extend(
                 [nn.ConvTranspose2d(a, b, _KERNEL, 2, 1, bias=False), nn.BatchNorm2d(b), nn.ReLU()]

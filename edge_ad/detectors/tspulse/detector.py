@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from edge_ad.bundle.manifest import DetectorInfo, HeadSpec, InputSpec
+from edge_ad.bundle.manifest import DetectorInfo, HeadSpec, InputSpec, Threshold
 from edge_ad.data.series_splits import SeriesSplits
 from edge_ad.detectors.base import Outputs, Part, Staged
 from edge_ad.detectors.model_folder import (
@@ -73,6 +73,10 @@ class TsPulse:
     def fit_head(self, outputs: Iterable[Outputs], parts: Mapping[str, Engine]) -> HeadSpec:
         """Scales of the error streams of one compiled form (see `head`). Raises ModelError without any output."""
         return fit_error_streams([o["errors"] for o in outputs])
+
+    def finish_head(self, head: HeadSpec, threshold: Threshold) -> HeadSpec:
+        """As it is."""
+        return head
 
     def decisions(self) -> list[tuple[str, str]]:
         config, constant = self.config, self.fit_info.get("constant_channels", [])

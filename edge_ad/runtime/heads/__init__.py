@@ -12,6 +12,7 @@ from edge_ad.bundle.manifest import HeadSpec
 from edge_ad.bundle.names import shown
 from edge_ad.errors import EngineError, SchemaError
 from edge_ad.runtime.engines.base import Engine, Tensor
+from edge_ad.runtime.heads.error_streams import error_streams
 from edge_ad.runtime.heads.integer import max_value, mse, value
 from edge_ad.runtime.heads.likelihood_regret import likelihood_regret
 from edge_ad.runtime.heads.map_max import map_max
@@ -39,6 +40,7 @@ _HEADS: dict[str, Head] = {
     "value": _plain(value),
     "max": _plain(max_value),
     "likelihood-regret": likelihood_regret,
+    "error-streams": error_streams,
 }
 
 

@@ -109,8 +109,8 @@ def signs(seed: int, steps: int, n: int) -> Float64:
 
 @lru_cache(maxsize=8)
 def noise(seed: int, n: int) -> Float64:
-    """The draw (n,) from a normal distribution that all evaluations share: sums of twelve uniform numbers less six, from
-    the upper 16 bits of xorshift32 with the state `seed` ^ 0x9E3779B9."""
+    """The draw (n,) from a normal distribution that all evaluations share: sums of twelve uniform numbers less six,
+    from the upper 16 bits of xorshift32 with the state `seed` ^ 0x9E3779B9."""
     state = (seed ^ 0x9E3779B9) or 1
     drawn = np.zeros(n)
     for i in range(n):
