@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edge_ad.data.splits import SplitFile, split_normals, train_good
+from edge_ad.data.splits import split_normals, train_good
 from edge_ad.data.textures import N_CLASSES, texture
 from edge_ad.detectors.base import Outputs
 from edge_ad.detectors.efficientad.config import EfficientAdConfig
@@ -29,13 +29,13 @@ from edge_ad.detectors.efficientad.statistics import (
 )
 from edge_ad.detectors.efficientad.teacher import load_teacher
 from edge_ad.detectors.efficientad.training import Trainer
+from edge_ad.detectors.images import read_images
 from edge_ad.detectors.loop import CHECKPOINT, Progress, hardware_bfloat16
 from edge_ad.detectors.model_folder import begin_fit, end_fit
 from edge_ad.errors import DataError
 from edge_ad.runtime.images import list_images, read_image
 from edge_ad.runtime.preprocess import resize_area
 
-MAX_IMAGE_BYTES = 4 << 30  # preprocessed images are held in memory; about 22,000 of them at 256 px
 N_TEXTURES = 240
 
 
@@ -57,7 +57,7 @@ def fit(
     """
     splits = split_normals(data, config.seed, config.holdout)
     unfinished = begin_fit(out, restart=restart)
-    images = _read(train_good(data), splits.fit, config.size)
+    images = read_images(train_good(data), splits.fit, config.size)
     teacher, info = load_teacher(config.teacher, config.widths, config.channels, sha256=config.teacher_sha256)
     if config.quantization_aware:
         round_features(teacher)
@@ -92,25 +92,13 @@ def fit(
         "threads": torch.get_num_threads(),
         "inputs": {name: len(getattr(splits, name)) for name in ("fit", "calibration", "threshold")},
     }
-    calibration = _read(train_good(data), splits.calibration, config.size)
+    calibration = read_images(train_good(data), splits.calibration, config.size)
     if trainer.autoencoder is not None:
         detector.fit_info["autoencoder_trust"] = _autoencoder_trust(trainer, calibration)
     detector.fit_info["map_quantiles"] = _map_quantiles(detector, calibration)
     detector.save(out)
     end_fit(out)
     return detector
-
-
-def _read(folder: Path, files: list[SplitFile], size: int) -> Tensor:
-    """Preprocessed images (N, 3, size, size) uint8."""
-    if len(files) * 3 * size * size > MAX_IMAGE_BYTES:
-        raise DataError(
-            f"holds {len(files)} images, more than fit into {MAX_IMAGE_BYTES >> 30} GiB at {size} px",
-            where=folder,
-            hint="use a subset, or a preset with a smaller size",
-        )
-    resized = [resize_area(read_image(folder / f.name), (size, size)).transpose(2, 0, 1) for f in files]
-    return torch.from_numpy(np.stack(resized))
 
 
 def _output_transform(

@@ -1,0 +1,109 @@
+"""FADeR as one network: plain, as published, and staged for quantization, computing the same map.
+
+Both take raw pixels (1, 3, S, S) uint8 and give `maps` (1, 1, S, S) float32: 1 - GMS of image and reconstruction,
+averaged over scales and smoothed. The head takes the maximum.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from edge_ad.detectors.base import Staged
+from edge_ad.detectors.fader.config import FaderConfig
+from edge_ad.detectors.fader.masks import Mask, hide, mosaic, worst_cells
+from edge_ad.detectors.fader.network import Attenuation, Inpainter, JoinedAttenuation, UNet, fold_batch_norm
+from edge_ad.detectors.fader.similarity import msgms_map, smooth
+
+WHITE = 255.0
+
+
+class PlainNetwork(nn.Module):
+    """Mask, inpaint, compare: each as published."""
+
+    def __init__(self, config: FaderConfig, inpainter: Inpainter, mask: Mask):
+        super().__init__()
+        self.config, self.inpainter, self.mask = config, inpainter, mask
+
+    def hidden(self, x: Tensor) -> Tensor:
+        """Which cells of x (N, 3, S, S), 0..1, are hidden: (N, 1, g, g), 1 for those."""
+        mask = self.mask(x)
+        if self.config.mask != "two-pass":
+            return mask
+        first = self.inpainter(hide(x, mask, self.config.mosaic_px))
+        return worst_cells(x, first, self.config.cell_px, self.config.mask_share)
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """x (N, 3, S, S), 0..1, inpainted; may leave 0..1."""
+        return self.inpainter(hide(x, self.hidden(x), self.config.mosaic_px))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        x = pixels.float() / WHITE
+        y = self.reconstruct(x).clamp(0, 1)
+        return smooth(msgms_map(x, y, published=True), self.config.smoothing_px)
+
+
+class Front(nn.Module):
+    """What is exact before the U-Net: pixels to what it is shown, in pixels, then the image in 0..1.
+
+    With two passes the U-Net is shown the mosaic first, and what the second pass hides is mixed from mosaic and
+    image: both are given.
+    """
+
+    def __init__(self, config: FaderConfig, mask: Mask):
+        super().__init__()
+        self.config, self.mask = config, mask
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        whole = pixels.float()
+        x = whole / WHITE
+        if self.config.mask == "two-pass":
+            return mosaic(whole, self.config.mosaic_px), whole, x
+        if self.config.mask == "mosaic":
+            return mosaic(whole, self.config.mosaic_px), x
+        return hide(whole, self.mask(x), self.config.mosaic_px), x
+
+
+class TwoPasses(nn.Module):
+    """The U-Net on the mosaic, then on the image with only the worst cells of that hidden. Pixels in and out."""
+
+    def __init__(self, config: FaderConfig, inpainter: Inpainter):
+        super().__init__()
+        self.config, self.inpainter = config, inpainter
+
+    def forward(self, coarse: Tensor, pixels: Tensor) -> Tensor:
+        mask = worst_cells(pixels, self.inpainter(coarse), self.config.cell_px, self.config.mask_share)
+        return self.inpainter(hide(pixels, mask, self.config.mosaic_px))
+
+
+class Tail(nn.Module):
+    """What is exact behind the U-Net: its pixels and the image in 0..1 to the map."""
+
+    def __init__(self, smoothing_px: int):
+        super().__init__()
+        self.smoothing_px = smoothing_px
+
+    def forward(self, reconstruction: Tensor, x: Tensor) -> Tensor:
+        return smooth(msgms_map(x, (reconstruction / WHITE).clamp(0, 1)), self.smoothing_px)
+
+
+def staged(plain: PlainNetwork) -> Staged:
+    """The same function with the U-Net as the part that is quantized, its batch norms and scaling folded."""
+    inpainter = Inpainter(
+        on_pixels(fold_batch_norm(plain.inpainter.unet)), dict(plain.inpainter.gates.items())
+    )
+    front, tail = Front(plain.config, plain.mask), Tail(plain.config.smoothing_px)
+    if plain.config.mask == "two-pass":
+        return Staged(front, TwoPasses(plain.config, inpainter), tail, core_inputs=2).eval()
+    return Staged(front, inpainter, tail).eval()
+
+
+@torch.no_grad()
+def on_pixels(unet: UNet) -> UNet:
+    """Change `unet`, whose batch norms are folded, from values of 0..1 to pixels 0..255, in and out."""
+    first = unet.get_submodule("encoder.0.0.conv")
+    assert isinstance(first, nn.Conv2d) and unet.out.bias is not None
+    first.weight.div_(WHITE)
+    unet.out.weight.mul_(WHITE)
+    unet.out.bias.mul_(WHITE)
+    return unet
