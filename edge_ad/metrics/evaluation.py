@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import numpy as np
@@ -12,6 +12,7 @@ from scipy.stats import binomtest
 
 from edge_ad.bundle.manifest import Rate, Spec, Thresholds
 from edge_ad.errors import DataError
+from edge_ad.metrics.aupimo import Aupimo, AupimoChange
 from edge_ad.metrics.aupro import AuPro
 from edge_ad.metrics.checks import CONFIDENCE, BoolArray, FloatArray, binary_labels, paired_scores
 from edge_ad.metrics.ranking import Auroc, AurocChange, auroc, auroc_change
@@ -65,6 +66,20 @@ class KindFigures(Spec):
     found: Proportion = Field(description="inputs above the compiled threshold")
 
 
+class SeriesFigures(Spec):
+    """Row by row on series with both normal and anomalous rows, each series by itself and then averaged.
+
+    The score of a row is that of the window whose newest rows it is among; rows before a first window have none.
+    """
+
+    vus_pr: Rate = Field(description="VUS-PR, mean over series")
+    vus_roc: Rate = Field(description="VUS-ROC, mean over series")
+    pate: Rate = Field(description="PATE, mean over series")
+    buffer: Annotated[int, Field(ge=0)] = Field(description="longest buffer of all three, rows")
+    n_series: Annotated[int, Field(gt=0)] = Field(description="series")
+    n_anomalies: Annotated[int, Field(gt=0)] = Field(description="ranges of anomalous rows in them")
+
+
 class TestFigures(Spec):
     """Accuracy on labelled test data. What needs a class or masks that the test data lacks is None."""
 
@@ -77,6 +92,16 @@ class TestFigures(Spec):
     auroc_change: AurocChange | None = Field(default=None, description="compiled minus float, paired")
     aupro_float: AuPro | None = Field(default=None, description="AU-PRO of the float network's maps")
     aupro_compiled: AuPro | None = Field(default=None, description="AU-PRO of the compiled network's maps")
+    aupimo_float: Aupimo | None = Field(
+        default=None,
+        description="AUPIMO of the float network's maps; null where good images have too few pixels",
+    )
+    aupimo_compiled: Aupimo | None = Field(default=None, description="AUPIMO of the compiled network's maps")
+    aupimo_change: AupimoChange | None = Field(
+        default=None, description="compiled minus float, image by image"
+    )
+    series_float: SeriesFigures | None = Field(default=None, description="row by row, float network")
+    series_compiled: SeriesFigures | None = Field(default=None, description="row by row, compiled network")
     false_alarms: FalseAlarms | None = Field(default=None, description="alarms on good test inputs")
     recall: Recall | None = Field(default=None, description="anomalous test inputs found")
     kinds: dict[str, KindFigures] = Field(default={}, description="each kind of anomaly by itself")
@@ -106,13 +131,12 @@ def evaluate_test(
     compiled_scores: npt.ArrayLike,
     thresholds: Thresholds,
     kinds: Sequence[str] | None = None,
-    aupro_float: AuPro | None = None,
-    aupro_compiled: AuPro | None = None,
+    more: Mapping[str, Spec | None] | None = None,
 ) -> TestFigures:
     """All figures of one payload on labelled test inputs (n,), labels True for anomalous.
 
-    kinds: (n,) the kind of each input, to be told apart in the figures. AU-PRO is computed apart
-    (`edge_ad.metrics.aupro.au_pro`), since it streams over maps and masks. Raises DataError for lengths that differ,
+    kinds: (n,) the kind of each input, to be told apart in the figures. more: fields of the figures that are computed
+    apart, since they need maps and masks, or rows of series. Raises DataError for lengths that differ,
     scores that are not finite, labels that are not 0 or 1.
     """
     before, after = paired_scores(float_scores, compiled_scores)
@@ -128,12 +152,11 @@ def evaluate_test(
         auroc_compiled=auroc(anomalous, after) if both else None,
         auroc_change=auroc_change(anomalous, before, after) if both else None,
         kinds={} if kinds is None else _kinds(kinds, anomalous, before, after, alarm_recalibrated),
-        aupro_float=aupro_float,
-        aupro_compiled=aupro_compiled,
         false_alarms=_false_alarms(~anomalous, alarm_float, alarm_kept, alarm_recalibrated, thresholds),
         recall=_recall(anomalous, alarm_float, alarm_kept, alarm_recalibrated),
         flips_kept=_share(alarm_float != alarm_kept),
         flips_recalibrated=_share(alarm_float != alarm_recalibrated),
+        **(more or {}),  # type: ignore[arg-type]
     )
 
 

@@ -46,8 +46,7 @@ def test_aupro_is_passed_through():
         float_scores=SCORES,
         compiled_scores=SCORES,
         thresholds=THRESHOLDS,
-        aupro_float=area,
-        aupro_compiled=area,
+        more={"aupro_float": area, "aupro_compiled": area},
     )
     assert figures.aupro_float == figures.aupro_compiled == area
 

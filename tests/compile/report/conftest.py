@@ -58,8 +58,7 @@ def build_case() -> Case:
         float_scores=test,
         compiled_scores=test_int8,
         thresholds=thresholds,
-        aupro_float=area,
-        aupro_compiled=area,
+        more={"aupro_float": area, "aupro_compiled": area},
     )
     payload = PayloadReport(
         target=TARGET,
