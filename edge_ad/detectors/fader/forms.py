@@ -6,16 +6,14 @@ averaged over scales and smoothed. The head takes the maximum.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from edge_ad.detectors.base import Staged
 from edge_ad.detectors.fader.config import FaderConfig
 from edge_ad.detectors.fader.masks import Mask, hide, mosaic, worst_cells
-from edge_ad.detectors.fader.network import Attenuation, Inpainter, JoinedAttenuation, UNet, fold_batch_norm
+from edge_ad.detectors.fader.network import Inpainter
+from edge_ad.detectors.fader.quantizable import WHITE, QuantizableInpainter
 from edge_ad.detectors.fader.similarity import msgms_map, smooth
-
-WHITE = 255.0
 
 
 class PlainNetwork(nn.Module):
@@ -67,7 +65,7 @@ class Front(nn.Module):
 class TwoPasses(nn.Module):
     """The U-Net on the mosaic, then on the image with only the worst cells of that hidden. Pixels in and out."""
 
-    def __init__(self, config: FaderConfig, inpainter: Inpainter):
+    def __init__(self, config: FaderConfig, inpainter: nn.Module):
         super().__init__()
         self.config, self.inpainter = config, inpainter
 
@@ -89,21 +87,8 @@ class Tail(nn.Module):
 
 def staged(plain: PlainNetwork) -> Staged:
     """The same function with the U-Net as the part that is quantized, its batch norms and scaling folded."""
-    inpainter = Inpainter(
-        on_pixels(fold_batch_norm(plain.inpainter.unet)), dict(plain.inpainter.gates.items())
-    )
+    inpainter = QuantizableInpainter(plain.inpainter, plain.config.attenuated_levels)
     front, tail = Front(plain.config, plain.mask), Tail(plain.config.smoothing_px)
     if plain.config.mask == "two-pass":
         return Staged(front, TwoPasses(plain.config, inpainter), tail, core_inputs=2).eval()
     return Staged(front, inpainter, tail).eval()
-
-
-@torch.no_grad()
-def on_pixels(unet: UNet) -> UNet:
-    """Change `unet`, whose batch norms are folded, from values of 0..1 to pixels 0..255, in and out."""
-    first = unet.get_submodule("encoder.0.0.conv")
-    assert isinstance(first, nn.Conv2d) and unet.out.bias is not None
-    first.weight.div_(WHITE)
-    unet.out.weight.mul_(WHITE)
-    unet.out.bias.mul_(WHITE)
-    return unet

@@ -13,10 +13,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 MIN_HIDDEN = 8
-SATURATED = 100.0
 OPEN_BIAS = 4.0  # an untrained gate lets sigmoid(4) = 98 % through
 
 
@@ -30,15 +28,6 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(self.norm(self.conv(x)))
-
-    def folded(self) -> Block:
-        """The same in evaluation mode with the batch norm inside the convolution."""
-        copy = Block(self.conv.in_channels, self.conv.out_channels, self.conv.stride[0])
-        copy.conv = (
-            fuse_conv_bn_eval(self.conv, self.norm) if isinstance(self.norm, nn.BatchNorm2d) else self.conv
-        )
-        copy.norm = nn.Identity()
-        return copy.eval()
 
 
 class UNet(nn.Module):
@@ -73,11 +62,21 @@ class UNet(nn.Module):
     def decode(self, skips: list[Tensor], x: Tensor, gates: nn.ModuleDict | None = None) -> Tensor:
         """The reconstruction from what `encode` gave. gates: by level, from (decoder's, skip) features to both."""
         for level in reversed(range(len(skips))):
-            x = self.up[level](F.interpolate(x, scale_factor=2.0, mode="nearest"))
+            x = self.raised(level, x)
             gate = None if gates is None or str(level) not in gates else gates[str(level)]
             joined = torch.cat([x, skips[level]], 1) if gate is None else gate(x, skips[level])
-            x = self.decoder[level](joined)
+            first, second = self.decoder_blocks(level)
+            x = second(first(joined))
         return self.out(x)
+
+    def raised(self, level: int, x: Tensor) -> Tensor:
+        """x of the level below at twice its size and with the channels of `level`."""
+        return self.up[level](F.interpolate(x, scale_factor=2.0, mode="nearest"))
+
+    def decoder_blocks(self, level: int) -> tuple[nn.Module, nn.Module]:
+        """The two blocks behind the join of `level`."""
+        first, second = self.decoder[level]  # type: ignore[misc]
+        return first, second
 
     def forward(self, x: Tensor) -> Tensor:
         return self.decode(*self.encode(x))
@@ -117,37 +116,6 @@ class Attenuation(nn.Module):
         return torch.cat([decoded, gated], 1)
 
 
-class JoinedAttenuation(nn.Module):
-    """The same as `Attenuation`, in the form that is quantized: features are joined first, then multiplied.
-
-    So the features of the skip connection and of the decoder lie on one scale of 8 bits, as in a U-Net without
-    attenuation, and what follows the product lies on that scale too: where all factors are 1, the product is no
-    further rounding. Features of the decoder get the factor sigmoid(100), which is 1 in float32.
-    """
-
-    def __init__(self, gate: Attenuation):
-        super().__init__()
-        channels, hidden = gate.reduce.in_channels, gate.reduce.out_channels
-        self.cell, self.replace, self.reduce = gate.cell, gate.replace, gate.reduce
-        self.weigh = nn.Conv2d(hidden, 2 * channels, 1)
-        assert self.weigh.bias is not None and gate.weigh.bias is not None
-        with torch.no_grad():
-            self.weigh.weight[:channels], self.weigh.bias[:channels] = 0.0, SATURATED
-            self.weigh.weight[channels:] = gate.weigh.weight
-            self.weigh.bias[channels:] = gate.weigh.bias
-        nothing = torch.zeros(channels)
-        self.register_buffer(
-            "prototype", torch.cat([nothing, gate.get_buffer("prototype")]).view(1, -1, 1, 1)
-        )
-
-    def forward(self, decoded: Tensor, features: Tensor) -> Tensor:
-        means = F.avg_pool2d(features, self.cell)
-        factors = torch.sigmoid(self.weigh(F.relu(self.reduce(means))))
-        wide = F.interpolate(factors, scale_factor=float(self.cell), mode="nearest")
-        kept = wide * torch.cat([decoded, features], 1)
-        return kept + (1 - wide) * self.prototype if self.replace else kept
-
-
 class Inpainter(nn.Module):
     """The U-Net with gates on some of its skip connections. (N, 3, H, W) to (N, 3, H, W), linear."""
 
@@ -169,14 +137,3 @@ def make_gates(
     return {
         str(i): Attenuation(widths[i], max(1, cell_px >> i), kind == "prototype") for i in sorted(set(levels))
     }
-
-
-def fold_batch_norm(unet: UNet) -> UNet:
-    """A copy in evaluation mode whose batch norms lie inside their convolutions; exact up to rounding."""
-    copy = UNet(unet.widths)
-    for name, block in unet.named_modules():
-        if isinstance(block, Block):
-            parent, _, last = name.rpartition(".")
-            setattr(copy.get_submodule(parent), last, block.folded())
-    copy.out.load_state_dict(unet.out.state_dict())
-    return copy.eval()

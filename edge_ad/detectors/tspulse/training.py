@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from edge_ad.detectors.loop import Loop, LoopState, Progress, fingerprint
@@ -32,13 +32,19 @@ class Trainer:
         config = self.config
         random = torch.Generator().manual_seed(config.seed)
         self.signature = Signature(config)
-        modules = {"scaling": self.scaling, "core": self.core, "signature": self.signature}
+        modules: dict[str, nn.Module] = {
+            "scaling": self.scaling,
+            "core": self.core,
+            "signature": self.signature,
+        }
         for module in modules.values():
             module.train()
         parameters = [p for module in modules.values() for p in module.parameters()]
         self.loop = Loop(
             modules=modules,
-            optimizer=torch.optim.AdamW(parameters, config.learning_rate, weight_decay=config.weight_decay),
+            optimizer=torch.optim.AdamW(
+                parameters, config.learning_rate, weight_decay=config.weight_decay, fused=True
+            ),
             identity=[config.model_dump(mode="json"), [fingerprint(s) for s in self.segments]],
             steps=config.steps,
             learning_rate=config.learning_rate,

@@ -16,7 +16,7 @@ from pydantic import Field
 from edge_ad.bundle.names import shown
 from edge_ad.runtime.engines.base import Engine, Tensor
 from edge_ad.runtime.heads.params import Params, checked, unfit
-from edge_ad.runtime.heads.result import HeadResult
+from edge_ad.runtime.heads.result import FloatArray, HeadResult
 
 _FLOAT32 = np.finfo(np.float32)
 _Scale = Annotated[float, Field(ge=float(_FLOAT32.tiny), le=float(_FLOAT32.max))]  # which also refuses NaN
@@ -57,8 +57,8 @@ def error_streams(
     )
 
 
-def _largest(values: Tensor, top: int) -> Tensor:
+def _largest(values: FloatArray, top: int) -> FloatArray:
     """Mean of the `top` largest of each row of (N, C), (N,) float32; added in sorted order, so alike everywhere."""
     kept = np.sort(values, axis=1)[:, -top:]
-    mean: Tensor = kept.mean(axis=1, dtype=np.float32)
+    mean: FloatArray = kept.mean(axis=1, dtype=np.float32)
     return mean

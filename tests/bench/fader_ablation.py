@@ -1,0 +1,134 @@
+"""FADeR with and without its attenuation, for each mask, on the four image sets: the tables of docs/fader.md.
+
+    python tests/bench/fader_ablation.py --preset micro --steps 500 --work work/fader
+
+Fits that are there already are kept, so that an interrupted run goes on. Without attenuation is the very same U-Net:
+its second training does not touch it. Figures are of the float network; nothing is chosen by them but the defaults of
+all sets together. Prints Markdown.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from edge_ad.data.labelled import LabelledImage, list_labelled, read_mask
+from edge_ad.detectors.fader.config import PRESETS, AttenuationName, MaskName
+from edge_ad.detectors.fader.detector import Fader
+from edge_ad.detectors.fader.fit import fit
+from edge_ad.detectors.fader.forms import PlainNetwork
+from edge_ad.detectors.fader.network import Inpainter
+from edge_ad.detectors.model_folder import read_description
+from edge_ad.metrics.aupro import MapAndMask, au_pro
+from edge_ad.metrics.ranking import auroc
+from edge_ad.runtime.images import read_image
+from edge_ad.runtime.localise import upsample
+from edge_ad.runtime.preprocess import preprocess
+
+SETS = ("magnetic_tile", "kolektor_sdd", "elpv_poly", "deep_pcb")
+ROOT = Path(__file__).resolve().parents[2]
+Maps = list[npt.NDArray[np.float32]]
+
+
+def fitted(data: Path, folder: Path, preset: str, changes: dict[str, Any]) -> Fader:
+    """The model in `folder`, fitted first where there is none."""
+    if (folder / "model.json").exists():
+        return Fader.load(folder, read_description(folder))
+    config = PRESETS[preset].model_validate({**PRESETS[preset].model_dump(), **changes})
+    return fit(config, data, folder)
+
+
+@torch.no_grad()
+def anomaly_maps(network: PlainNetwork, detector: Fader, images: list[LabelledImage]) -> Maps:
+    """Each image's map (S, S)."""
+    spec = detector.input.preprocess
+    return [
+        network(torch.from_numpy(preprocess(spec, read_image(image.path))))[0, 0].numpy() for image in images
+    ]
+
+
+def figures(images: list[LabelledImage], maps: Maps) -> tuple[float, float | None]:
+    """Image AUROC of the maps' maxima, and AU-PRO where there are masks."""
+    area = auroc([image.anomalous for image in images], [float(m.max()) for m in maps]).value
+    if not any(image.mask is not None for image in images):
+        return area, None
+
+    def samples() -> Iterator[MapAndMask]:
+        for image, found in zip(images, maps, strict=True):
+            if image.anomalous and image.mask is None:
+                continue
+            shape = read_image(image.path).shape[:2]
+            mask = read_mask(image, (shape[0], shape[1]))
+            assert mask is not None
+            yield upsample(found, 0, (shape[0], shape[1])), mask
+
+    return area, au_pro(samples).value
+
+
+def measured(data: Path, folder: Path, preset: str, changes: dict[str, Any]) -> dict[str, Any]:
+    """Both rows of one fit, kept beside it as `figures.json`."""
+    kept = folder / "figures.json"
+    if kept.exists():
+        return dict(json.loads(kept.read_text()))
+    detector = fitted(data, folder, preset, changes)
+    images = list_labelled(data)
+    open_ = PlainNetwork(detector.config, Inpainter(detector.inpainter.unet, {}), detector.mask).eval()
+    found: dict[str, Any] = {"without": figures(images, anomaly_maps(open_, detector, images))}
+    if detector.inpainter.gates:
+        found["with"] = figures(images, anomaly_maps(detector.network(), detector, images))
+        found["identity"] = detector.fit_info["identity"]
+    kept.write_text(json.dumps(found) + "\n")
+    return found
+
+
+def row(name: str, attenuation: str, found: list[tuple[float, float | None]]) -> str:
+    """One line of the table."""
+    areas, pros = [f[0] for f in found], [f[1] for f in found]
+    cells = [f"{a:.3f} / {'none' if p is None else f'{p:.3f}'}" for a, p in found]
+    known = [p for p in pros if p is not None]
+    mean = f"{np.mean(areas):.3f} / {f'{np.mean(known):.3f}' if known else 'none'}"
+    return "| " + " | ".join([name, attenuation, *cells, mean]) + " |"
+
+
+@click.command(help=__doc__.splitlines()[0])
+@click.option("--preset", type=click.Choice(sorted(PRESETS)), default="micro", show_default=True)
+@click.option("--steps", type=int, help="Of the U-Net; the preset's unless given.")
+@click.option(
+    "--mask", "masks", multiple=True, type=click.Choice(get_args(MaskName)), help="All unless given."
+)
+@click.option(
+    "--attenuation", type=click.Choice(get_args(AttenuationName)), default="soft", show_default=True
+)
+@click.option("--mosaic", type=int, help="Side of the mosaic's blocks, px; the preset's unless given.")
+@click.option("--set", "sets", multiple=True, default=SETS, show_default=True)
+@click.option("--work", type=click.Path(path_type=Path), required=True, help="Folder for models and figures.")
+def main(
+    preset: str, steps: int | None, masks: tuple[str, ...], attenuation: str, mosaic: int | None,
+    sets: tuple[str, ...], work: Path,
+) -> None:  # fmt: skip
+    torch.set_num_threads(1)
+    images = Path(os.environ.get("EDGE_AD_DATA", ROOT.parent / "shared" / "data")) / "images"
+    print("Image AUROC / AU-PRO.\n")
+    head = ["mask", "attenuation", *sets, "mean"]
+    print("| " + " | ".join(head) + " |\n|" + " --- |" * len(head), flush=True)
+    for mask in masks or get_args(MaskName):
+        changes: dict[str, Any] = {"mask": mask, "attenuation": attenuation}
+        changes |= {} if steps is None else {"steps": steps}
+        changes |= {} if mosaic is None else {"mosaic_px": mosaic}
+        tag = "-".join([preset, *(str(changes[k]) for k in sorted(changes))])
+        found = [measured(images / name, work / f"{name}-{tag}", preset, changes) for name in sets]
+        print(row(mask, "none", [tuple(f["without"]) for f in found]), flush=True)
+        if attenuation != "none":
+            print(row(mask, attenuation, [tuple(f["with"]) for f in found]), flush=True)
+
+
+if __name__ == "__main__":
+    main()
