@@ -7,7 +7,7 @@ import io
 import logging
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,10 +68,13 @@ def through(model: Any, batches: Iterable[Tensor]) -> Iterator[dict[str, Tensor]
         yield {name: np.array(results[i]) for i, name in enumerate(names)}
 
 
-def quantize(model: Any, calibration: Iterable[Tensor | dict[str, Tensor]], count: int) -> Any:
+def quantize(
+    model: Any, calibration: Iterable[Tensor | dict[str, Tensor]], count: int, exact_types: Sequence[str] = ()
+) -> Any:
     """INT8 by nncf's post-training quantization; `model` itself is left as it was.
 
-    calibration: `count` inputs of the model, one tensor or several by name.
+    calibration: `count` inputs of the model, one tensor or several by name. exact_types: further operators whose
+    inputs stay as they are.
 
     Weights are symmetric per output channel; activations per tensor, from the smallest to the largest value of
     all `count` batches (streamed: one batch is in memory at a time), since the score is a maximum and clipping
@@ -92,7 +95,7 @@ def quantize(model: Any, calibration: Iterable[Tensor | dict[str, Tensor]], coun
             nncf.Dataset(calibration),
             subset_size=count,
             preset=nncf.QuantizationPreset.MIXED,
-            ignored_scope=nncf.IgnoredScope(types=[t for t in EXACT_TYPES if t in present]),
+            ignored_scope=nncf.IgnoredScope(types=[t for t in (*EXACT_TYPES, *exact_types) if t in present]),
             advanced_parameters=AdvancedQuantizationParameters(
                 overflow_fix=OverflowFix.ENABLE,
                 disable_bias_correction=True,

@@ -23,12 +23,17 @@ class Staged(nn.Module):
 
     front: the input to a tensor or a tuple of them; the first `core_inputs` go to the core, the others past it.
     core: quantized; gives a tensor or a tuple. tail: takes the core's outputs, then what went past it, and gives the
-    network's outputs; None when these are the core's.
+    network's outputs; None when these are the core's. exact_types: OpenVINO's operator types inside the core that take
+    their inputs unquantized all the same.
     """
 
-    def __init__(self, front: nn.Module, core: nn.Module, tail: nn.Module | None, core_inputs: int = 1):
+    def __init__(
+        self, front: nn.Module, core: nn.Module, tail: nn.Module | None, core_inputs: int = 1,
+        exact_types: tuple[str, ...] = (),
+    ):  # fmt: skip
         super().__init__()
         self.front, self.core, self.tail, self.core_inputs = front, core, tail, core_inputs
+        self.exact_types = exact_types
 
     def forward(self, x: Tensor) -> Any:
         found = as_tuple(self.front(x))

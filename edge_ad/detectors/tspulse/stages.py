@@ -87,5 +87,8 @@ class PlainNetwork(nn.Module):
 
 
 def scoring_network(scaling: Scaling, core: Core) -> Staged:
-    """Standardised windows (1, C, S) to `errors` (1, len(STREAMS), C)."""
-    return Staged(Front(scaling), core, Tail(scaling), core_inputs=2)
+    """Standardised windows (1, C, S) to `errors` (1, len(STREAMS), C).
+
+    Residual sums, gates and the norm take their inputs in float32: in 8 bits the residual stream alone cost 0.02 AUROC.
+    """
+    return Staged(Front(scaling), core, Tail(scaling), core_inputs=2, exact_types=("Add", "Multiply", "MVN"))
