@@ -76,7 +76,7 @@ def make_parts(
             "the folder for the sample set exists and is not empty", where=folder, hint="name another"
         )
     try:
-        with _whole_or_nothing(folder) as partial:
+        with whole_or_nothing(folder) as partial:
             for path, split, index, defect in _plan(n_train, n_test_good, n_defective):
                 sequence = np.random.SeedSequence(seed, spawn_key=(_SPLITS[split], index))
                 image, mask = render_part(sequence, size, defect)
@@ -125,7 +125,7 @@ def _write(path: Path, image: npt.NDArray[np.uint8]) -> None:
 
 
 @contextlib.contextmanager
-def _whole_or_nothing(folder: Path) -> Iterator[Path]:
+def whole_or_nothing(folder: Path) -> Iterator[Path]:
     """A folder beside `folder` to fill; it takes that name at the end, and is gone after an error."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))

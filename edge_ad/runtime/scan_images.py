@@ -111,18 +111,15 @@ def bev_histogram(
 
 
 def count_rings(points: Points) -> int:
-    """How many rings a scan in the order of its sensor has: a new one begins where the azimuth, from behind
-    counter-clockwise, falls from the last fifth of a turn to the first."""
-    share = _pseudo_angle(points[:, 0].astype(np.float64), points[:, 1].astype(np.float64)) / 4
-    forward = int(((share[:-1] > 0.8) & (share[1:] < 0.2)).sum())
-    backward = int(((share[:-1] < 0.2) & (share[1:] > 0.8)).sum())
-    crossed = max(forward, backward) - min(
-        forward, backward
-    )  # a point that jitters over the seam goes both ways
-    ahead = (share + 0.5) % 1.0  # the seam of KITTI's rings lies ahead
-    forward = int(((ahead[:-1] > 0.8) & (ahead[1:] < 0.2)).sum())
-    backward = int(((ahead[:-1] < 0.2) & (ahead[1:] > 0.8)).sum())
-    return 1 + max(crossed, abs(forward - backward))
+    """How many rings a scan in the order of its sensor has: how often the azimuth passes straight behind, or straight
+    ahead, whichever is more, since a ring may begin at either. A point that jitters over such a seam goes both ways."""
+    behind = _pseudo_angle(points[:, 0].astype(np.float64), points[:, 1].astype(np.float64)) / 4
+    passed = []
+    for share in (behind, (behind + 0.5) % 1.0):
+        falls = int(((share[:-1] > 0.8) & (share[1:] < 0.2)).sum())
+        rises = int(((share[:-1] < 0.2) & (share[1:] > 0.8)).sum())
+        passed.append(abs(falls - rises))
+    return max(1, *passed)
 
 
 def _scan(points: npt.NDArray[np.generic], rings: int | None) -> Points:

@@ -17,6 +17,7 @@ from edge_ad.compile.target import Calibration
 from edge_ad.compile.verify import _open
 from edge_ad.data.inputs import find_normals
 from edge_ad.data.scan_corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from edge_ad.data.scenes import make_scenes
 from edge_ad.detectors.starnet.config import PRESETS, SCORES
 from edge_ad.detectors.starnet.fit import fit
 from edge_ad.metrics.ranking import auroc
@@ -29,7 +30,10 @@ PAIRS = [(kind, severity) for kind in CORRUPTIONS for severity in SEVERITIES]
 
 
 @click.command()
-@click.option("--scans", type=click.Path(path_type=Path), help="Folder of clean scans in time order (default: KITTI).")
+@click.option(
+    "--scans", type=click.Path(path_type=Path), help="Folder of clean scans in time order (default: KITTI)."
+)
+@click.option("--generated", is_flag=True, help="Generated streets, four scans each, instead of --scans.")
 @click.option("--n-fit", default=12, help="The first so many are for fit, calibration and threshold.")
 @click.option("--n-test", default=6, help="The last so many are tested, clean and corrupted.")
 @click.option("--preset", default="small")
@@ -37,17 +41,28 @@ PAIRS = [(kind, severity) for kind in CORRUPTIONS for severity in SEVERITIES]
 @click.option("--steps", type=int)
 @click.option("--repeats", default=1, help="Corrupted copies of each test scan.")
 def main(
-    scans: Path | None, n_fit: int, n_test: int, preset: str, features: str, steps: int | None, repeats: int
+    scans: Path | None,
+    generated: bool,
+    n_fit: int,
+    n_test: int,
+    preset: str,
+    features: str,
+    steps: int | None,
+    repeats: int,
 ) -> None:
     """Print one Markdown table."""
     if scans is None:
         data = Path(os.environ.get("EDGE_AD_DATA", "../shared/data"))
         scans = data / "lidar" / "kitti_drive_a" / "velodyne"
-    paths = list_scans(scans)
     changed = {"features": features} | ({} if steps is None else {"steps": steps})
     config = PRESETS[preset].model_copy(update=changed)
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
+        if generated:
+            made = make_scenes(root / "scenes", 1, n_train=n_fit, n_test=n_test, kinds={})
+            paths = [*list_scans(made / "train"), *list_scans(made / "test")]
+        else:
+            paths = list_scans(scans)
         good = root / "data" / "train" / "good"
         good.mkdir(parents=True)
         for path in paths[:n_fit]:
