@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import io
+import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -91,11 +93,9 @@ def _read_bin(raw: bytes, path: Path) -> Points:
 
 
 def _read_npy(raw: bytes, path: Path) -> Points:
-    import io
-
     try:
         array = np.load(io.BytesIO(raw), allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"is no .npy that can be read ({error})", where=path) from error
     if not isinstance(array, np.ndarray) or array.ndim != 2 or array.shape[1] not in (3, 4):
         found = array.shape if isinstance(array, np.ndarray) else "an archive"

@@ -49,7 +49,7 @@ def main(
     features: str,
     steps: int | None,
     repeats: int,
-) -> None:
+) -> None:  # fmt: skip
     """Print one Markdown table."""
     if scans is None:
         data = Path(os.environ.get("EDGE_AD_DATA", "../shared/data"))
@@ -89,7 +89,7 @@ def _print(detector, root: Path, tests: Sequence[np.ndarray], repeats: int) -> N
         engine = _open(target, lowered, root / precision)
         head = detector.fit_head(run(engine, calibration), engine.parts)
         head = head.model_copy(update={"params": {**head.params, "search": True}})
-        print(precision, *(d[1] for d in detector.decisions()), sep="\n  ")
+        print(precision, *(d[1] for d in detector.decisions()), sep="\n  ", flush=True)
 
         def figures(inputs, engine=engine, head=head):
             also = [evaluate(head, engine.infer(x), engine.parts).also for x in inputs]

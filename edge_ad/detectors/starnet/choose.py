@@ -18,6 +18,7 @@ from edge_ad.runtime.heads.likelihood_regret import NAME, gains, likelihood_regr
 
 MOVES = tuple(2.0**-k for k in range(1, 8))  # how far a first step goes where the gradient is a usual one
 PROBES = (2.0**-5, 2.0**-4, 2.0**-3)
+CHEAPEST_FIRST = ("mahalanobis", "kl", "neg_elbo", "regret")
 _TUNED_ON = 8  # clean inputs that the gains are chosen on
 _DISTURBED = 24  # clean inputs that are disturbed to compare the figures
 _LEAST_SPREAD = 0.02  # of a figure, as a share of its centre
@@ -27,28 +28,24 @@ Float64 = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Choice:
-    """The head, and in sentences why it is so."""
+    """The head, and in a sentence how its search was set."""
 
     head: HeadSpec
-    sentences: list[str]
+    sentence: str
 
 
 def choose_head(
-    config: StarNetConfig, variance: float, outputs: Sequence[Outputs], decoder: Engine,
-    disturb: Callable[[Outputs], Iterator[Outputs]],
-) -> Choice:  # fmt: skip
-    """The head for one compiled form, from its outputs for clean inputs.
+    config: StarNetConfig, variance: float, score: str, outputs: Sequence[Outputs], decoder: Engine
+) -> Choice:
+    """The head for one compiled form that alarms on `score`, from its outputs for clean inputs.
 
-    disturb: what the main network gives for disturbed copies of the features that it gave for a clean input.
-
-    Gains: of a small grid those with the largest mean regret on clean inputs. Ranges: centre and spread on either side
-    of each figure on clean inputs. Score: the figure that moves most, in units of that spread, when clean features are
-    disturbed a little (noise, another gain, missing values); no corruption of a sensor is simulated, no label is read.
+    Gains: of a small grid those with the largest mean regret on clean inputs, which needs no label (spec of the search:
+    too large a gain inverts the ranking). Ranges: centre and spread on either side of each figure on clean inputs.
     """
     parts = {"decoder": decoder}
     base: dict[str, Any] = {
         "output": "mean", "logvar": "logvar", "features": "features", "mahalanobis": "mahalanobis",
-        "decoder": "decoder", "variance": variance, "seed": config.seed, "score": "neg_elbo",
+        "decoder": "decoder", "variance": variance, "seed": config.seed, "score": score,
         "ranges": {name: [-1.0, 0.0, 1.0] for name in SCORES}, "search": True, "stop_at": None, **_gains(1.0, 1.0, 1),
     }  # fmt: skip
     tuned = outputs[:: max(1, len(outputs) // _TUNED_ON)]
@@ -59,22 +56,19 @@ def choose_head(
     }
     move, probe = max(regrets, key=lambda pair: regrets[pair])
     base |= _gains(move / usual, probe, config.spsa_steps)
-    clean = _figures(base, outputs, parts)
-    base["ranges"] = {name: limits(values) for name, values in clean.items()}
-    some = outputs[:: max(1, len(outputs) // _DISTURBED)]
-    shown = _sensitivity(base, some, parts, disturb)
-    score: str = config.score or max(shown, key=lambda name: shown[name])
-    params = {**base, "score": score, "search": score == "regret"}
-    told = ", ".join(f"{name} {value:.2g}" for name, value in shown.items())
-    why = "was asked for" if config.score else "moves most when clean inputs are disturbed a little"
+    base["ranges"] = {name: limits(values) for name, values in _figures(base, outputs, parts).items()}
     return Choice(
-        HeadSpec(name=NAME, params=params),
-        [
-            f"The score is '{score}', two-sided: it {why} (in units of its spread on clean inputs: {told}).",
-            f"Of the search for likelihood regret, a first step of {move:g} and a probe of {probe:g} were chosen by "
-            f"the largest mean regret on clean inputs ({regrets[move, probe]:.3g} nats).",
-        ],
+        HeadSpec(name=NAME, params={**base, "search": score == "regret"}),
+        f"Of the search for likelihood regret, a first step of {move:g} and a probe of {probe:g} were chosen by the "
+        f"largest mean regret on clean inputs ({regrets[move, probe]:.3g} nats).",
     )
+
+
+def choose_score(sensitivity: Mapping[str, float]) -> str:
+    """The cheapest figure that is at least half as sensitive as the most sensitive one: regret costs many passes of the
+    decoder, -ELBO and KL one of the networks, and has to earn them."""
+    enough = 0.5 * max(sensitivity.values())
+    return next(name for name in CHEAPEST_FIRST if sensitivity[name] >= enough)
 
 
 def limits(values: Float64) -> list[float]:
@@ -105,14 +99,21 @@ def _figures(
     return {name: np.concatenate([r[name] for r in results]).astype(np.float64) for name in SCORES}
 
 
-def _sensitivity(
-    params: dict[str, Any], outputs: Sequence[Outputs], parts: Mapping[str, Engine],
+def sensitivities(
+    head: HeadSpec,
+    outputs: Sequence[Outputs],
+    decoder: Engine,
     disturb: Callable[[Outputs], Iterator[Outputs]],
-) -> dict[str, float]:  # fmt: skip
-    """How far each figure moves when clean features are disturbed, in units of its own spread among clean inputs: for
-    each kind of disturbance the median over inputs, then the median over kinds."""
+) -> dict[str, float]:
+    """How far each figure moves when clean features are disturbed a little, in units of its own spread on clean inputs:
+    for each kind of disturbance the median over inputs, then the median over kinds.
+
+    disturb: what the main network gives for disturbed copies of the features that it gave for a clean input. These are
+    generic (noise, another gain, missing values); no corruption of a sensor is simulated, no label is read.
+    """
+    params, parts = {**head.params, "search": True}, {"decoder": decoder}
     moves: dict[str, list[list[float]]] = {name: [] for name in SCORES}
-    for given in outputs:
+    for given in outputs[:: max(1, len(outputs) // _DISTURBED)]:
         before = likelihood_regret(params, given, parts).also
         after = [likelihood_regret(params, made, parts).also for made in disturb(given)]
         for name in SCORES:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from edge_ad.bundle.manifest import DetectorInfo, HeadSpec, InputSpec, Threshold
 from edge_ad.data.inputs import find_normals
@@ -26,17 +26,38 @@ from edge_ad.detectors.model_folder import (
     read_tensors,
     write_model,
 )
-from edge_ad.detectors.starnet.choose import Choice, choose_head
+from edge_ad.detectors.starnet.choose import Choice, choose_head, sensitivities
 from edge_ad.detectors.starnet.config import StarNetConfig
 from edge_ad.detectors.starnet.data import is_vector
 from edge_ad.detectors.starnet.network import Decoder, Encoder, Front, Tail, VectorFront
-from edge_ad.runtime.engines.base import Engine
+from edge_ad.runtime.engines.base import Engine, EngineInfo
 from edge_ad.runtime.heads.likelihood_regret import PAIRS, noise
 
 NAME = "starnet"
 VERSION = 1
 # Generic disturbances of clean features, mild ones: standard deviations of a channel, share of cells, factor.
 NOISE, MISSING, GAIN = 0.1, 0.05, 0.95
+
+
+class TorchEngine:
+    """A module as an engine, for choices that are made before anything is compiled."""
+
+    parts: ClassVar[Mapping[str, Engine]] = {}
+
+    def __init__(self, module: nn.Module):
+        self._module = module.eval()
+
+    def infer(self, batch: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
+        """The module's one output."""
+        with torch.no_grad():
+            return {"output": self._module(torch.from_numpy(batch)).numpy()}
+
+    def describe(self) -> EngineInfo:
+        """PyTorch as it is installed."""
+        return EngineInfo("torch", torch.__version__, "CPU", "", torch.get_num_threads(), "fp32")
+
+    def close(self) -> None:
+        """Nothing to release."""
 
 
 @dataclass
@@ -83,11 +104,27 @@ class StarNet:
             yield np.concatenate(rows).astype(np.float32)
 
     def fit_head(self, outputs: Iterable[Outputs], parts: Mapping[str, Engine]) -> HeadSpec:
-        """Gains, ranges and the score to alarm on, from one compiled form's outputs for clean inputs (`choose`)."""
+        """Gains and ranges from one compiled form's outputs for clean inputs (`choose`)."""
         self.choice = choose_head(
-            self.config, self.fit_info["variance"], list(outputs), parts["decoder"], self._disturbed
+            self.config, self.fit_info["variance"], self.score, list(outputs), parts["decoder"]
         )
         return self.choice.head
+
+    @property
+    def score(self) -> str:
+        """The figure that a bundle alarms on: the one asked for, or the one chosen on clean data at the fit."""
+        chosen: str = self.config.score or self.fit_info["score"]
+        return chosen
+
+    @torch.no_grad()
+    def figure_sensitivities(self, inputs: Tensor) -> dict[str, float]:
+        """`choose.sensitivities` of this network on clean preprocessed inputs (n, …)."""
+        network, decoder = self.simplified(), TorchEngine(self.decoder)
+        outputs = [
+            {n: t.numpy() for n, t in zip(self.outputs, network(x[None]), strict=True)} for x in inputs
+        ]
+        head = choose_head(self.config, self.fit_info["variance"], "neg_elbo", outputs, decoder).head
+        return sensitivities(head, outputs, decoder, self._disturbed)
 
     @torch.no_grad()
     def _disturbed(self, outputs: Outputs) -> Iterator[Outputs]:
@@ -113,7 +150,15 @@ class StarNet:
         return head.model_copy(update={"params": {**head.params, "stop_at": bound}})
 
     def decisions(self) -> list[tuple[str, str]]:
-        return [] if self.choice is None else [("score", text) for text in self.choice.sentences]
+        found = [] if self.choice is None else [("score", self.choice.sentence)]
+        if self.config.score is not None:
+            return [("score", f"The score is '{self.score}', two-sided, as was asked for."), *found]
+        told = ", ".join(f"{name} {value:.2g}" for name, value in self.fit_info["sensitivity"].items())
+        why = "the cheapest figure that moves at least half as far as any when clean inputs are disturbed a little"
+        return [
+            ("score", f"The score is '{self.score}', two-sided: {why} (in units of its spread: {told})."),
+            *found,
+        ]
 
     def info(self) -> DetectorInfo:
         return DetectorInfo(

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from edge_ad.detectors.loop import CHECKPOINT, Loop, Progress, fingerprint
 from edge_ad.detectors.model_folder import begin_fit, end_fit
+from edge_ad.detectors.starnet.choose import choose_score
 from edge_ad.detectors.starnet.config import StarNetConfig
 from edge_ad.detectors.starnet.data import Prepared, is_vector, prepare
 from edge_ad.detectors.starnet.detector import StarNet
@@ -74,6 +75,10 @@ def fit(
     }
     detector = StarNet(config, prepared.splits, prepared.input, front, encoder, decoder, info)
     info["inputs"]["threshold"] = detector.held_back(data)
+    info["sensitivity"] = {
+        k: round(v, 3) for k, v in detector.figure_sensitivities(prepared.calibration).items()
+    }
+    info["score"] = choose_score(info["sensitivity"])
     detector.save(out)
     end_fit(out)
     return detector

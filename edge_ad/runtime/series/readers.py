@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,9 @@ TIME_COLUMNS = ("timestamp", "datetime", "time", "ts", "date")
 LABEL_COLUMNS = ("label", "anomaly")
 MAX_CHANNELS = 64
 CHUNK_ROWS = 4096
+
+_MAX_LINE = 1 << 20
+_UNREADABLE = (csv.Error, UnicodeDecodeError, OSError, EOFError, zlib.error)
 
 Values = npt.NDArray[np.float32]
 
@@ -119,12 +124,15 @@ def _columns(names: list[str], path: Path, wanted: Sequence[str] | None) -> _Col
 
 
 def _open_csv(path: Path, wanted: Sequence[str] | None) -> SeriesFile:
-    with _text(path) as file:
-        first = file.readline()
-    if not first.strip():
-        raise DataError("is empty", where=path)
-    delimiter = max(",;\t", key=first.count)
-    cells = next(csv.reader([first], delimiter=delimiter))
+    try:
+        with _text(path) as file:
+            first = file.readline(_MAX_LINE)
+        delimiter = max(",;\t", key=first.count)
+        cells = next(csv.reader([first], delimiter=delimiter), [])
+    except _UNREADABLE as error:
+        raise DataError(f"is no text that can be read ({error})", where=path) from error
+    if not "".join(cells).strip():
+        raise DataError("is empty, or begins with an empty line", where=path)
     header = not all(_is_number(cell) for cell in cells)
     if header and any(_is_number(cell) for cell in cells if cell.strip()):
         raise DataError("line 1: is half names and half numbers", where=path, hint="give every column a name")
@@ -159,7 +167,7 @@ def _csv_chunks(path: Path, columns: _Columns, delimiter: str, header: bool) -> 
                 if len(rows) == CHUNK_ROWS:
                     yield _chunk(rows, stamps, labels, columns, begun)
                     rows, stamps, labels, begun = [], [], [], 0
-        except (csv.Error, UnicodeDecodeError, OSError, EOFError) as error:
+        except _UNREADABLE as error:
             raise DataError(f"cannot be read after line {reader.line_num} ({error})", where=path) from error
     if rows:
         yield _chunk(rows, stamps, labels, columns, begun)
@@ -179,7 +187,7 @@ def _chunk(
 def _open_npy(path: Path, wanted: Sequence[str] | None) -> SeriesFile:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"is no .npy that can be read ({error})", where=path) from error
     if not isinstance(array, np.ndarray) or array.ndim not in (1, 2) or array.dtype.kind not in "fiu":
         found = f"{array.shape} {array.dtype}" if isinstance(array, np.ndarray) else "an archive"

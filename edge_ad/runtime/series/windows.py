@@ -74,15 +74,18 @@ class Windower:
                 f"{chunk.values.shape[-1]}",
                 where=self._where,
             )
-        breaks = self._breaks(chunk)
+        missing = self._missing_seconds(chunk)
         invalid: npt.NDArray[np.bool_] = np.logical_not(np.isfinite(chunk.values).all(axis=1))
         begin = 0
-        for cut in [*np.flatnonzero(breaks | invalid).tolist(), len(chunk.values)]:
+        for cut in [*np.flatnonzero((missing > 0) | invalid).tolist(), len(chunk.values)]:
             yield from self._continue(chunk, begin, cut)
             begin = cut
             if cut == len(chunk.values):
                 return
             self._restart()
+            if missing[cut] > 0:
+                self._report(Gap("missing rows", self._rows, 0, float(missing[cut])))
+                self._in_gap = False
             if invalid[cut]:
                 self._invalid_row()
                 begin = cut + 1
@@ -121,9 +124,9 @@ class Windower:
         self.gaps.append(gap)
         self.n_gaps += 1
 
-    def _breaks(self, chunk: Chunk) -> npt.NDArray[np.bool_]:
-        """Before which rows others are missing. Checks clock and rate."""
-        none = np.zeros(len(chunk.values), np.bool_)
+    def _missing_seconds(self, chunk: Chunk) -> npt.NDArray[np.float64]:
+        """How long rows are missing before each row, 0 where none are. Checks clock and rate."""
+        none = np.zeros(len(chunk.values))
         if chunk.stamps is None or len(chunk.stamps) == 0:
             return none
         first = self._last if self._last is not None else chunk.stamps[0] - 1
@@ -136,10 +139,8 @@ class Windower:
         if self._window.rate_hz is None:
             return none
         self._check_rate(intervals, chunk.line)
-        missing: npt.NDArray[np.bool_] = np.nan_to_num(intervals) * self._window.rate_hz > GAP_PERIODS
-        for i in np.flatnonzero(missing):
-            self._report(Gap("missing rows", self._rows + int(i), 0, float(intervals[i])))
-        return missing
+        intervals = np.nan_to_num(intervals)
+        return np.where(intervals * self._window.rate_hz > GAP_PERIODS, intervals, 0.0)
 
     def _refuse_clock(self, chunk: Chunk, row: int, interval: float) -> None:
         what = (
