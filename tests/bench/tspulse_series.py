@@ -34,6 +34,7 @@ from edge_ad.detectors.tspulse.detector import TsPulse
 from edge_ad.detectors.tspulse.fit import channel_statistics, standardised
 from edge_ad.detectors.tspulse.network import Core
 from edge_ad.detectors.tspulse.scaling import Scaling
+from edge_ad.detectors.tspulse.stages import STREAMS
 from edge_ad.detectors.tspulse.training import Trainer
 from edge_ad.metrics.drift import drift
 from edge_ad.metrics.pate import pate
@@ -155,25 +156,40 @@ def fitted(entity: Entity, budget_s: float, work: Path) -> TsPulse:
     return TsPulse(config, splits, mean, std, scaling, core)
 
 
-def tspulse(entity: Entity, detector: TsPulse, precision: Precision) -> Score:
-    """Scores of one compiled form, by the engine and the head that a device has."""
-    context = entity.context
+class Compiled:
+    """One compiled form of an entity's TSPulse: the engine and the head that a device has."""
 
-    def batches(rows: Rows, ends: list[int]) -> Iterator[npt.NDArray[np.float32]]:
-        whole = standardised([rows], detector.mean, detector.std)[0].numpy()
-        return (np.ascontiguousarray(whole[end - context : end].T)[None] for end in ends)
+    def __init__(self, entity: Entity, detector: TsPulse, precision: Precision):
+        self._context, self._detector = entity.context, detector
+        self._errors: dict[tuple[int, int, int], npt.NDArray[np.float32]] = {}
+        held = [(x, entity.ends(x, first)) for x, first in held_back(entity)[1]]
+        calibration = [batch for x, ends in held for batch in self._batches(x, ends)][:300]
+        lowered = lower(
+            capture(detector), precision, Calibration(lambda: iter(calibration), len(calibration))
+        )
+        files = lowered.files
+        self._model = openvino.Core().read_model(files["network.xml"], files["network.bin"])
+        self._head = detector.fit_head(list(openvino_ir.through(self._model, calibration)), {})
 
-    held = [(x, entity.ends(x, first)) for x, first in held_back(entity)[1]]
-    calibration = [batch for x, ends in held for batch in batches(x, ends)][:300]
-    lowered = lower(capture(detector), precision, Calibration(lambda: iter(calibration), len(calibration)))
-    model = openvino.Core().read_model(lowered.files["network.xml"], lowered.files["network.bin"])
-    head = detector.fit_head(list(openvino_ir.through(model, calibration)), {})
+    def score(self, rows: Rows, ends: list[int]) -> npt.NDArray[np.float64]:
+        return error_streams(self._head.params, self._outputs(rows, ends)).scores.astype(np.float64)
 
-    def score(rows: Rows, ends: list[int]) -> npt.NDArray[np.float64]:
-        errors = np.concatenate([o["errors"] for o in openvino_ir.through(model, batches(rows, ends))])
-        return error_streams(head.params, {"errors": errors}).scores.astype(np.float64)
+    def alone(self, stream: str) -> Score:
+        """The score that one stream would make."""
+        return lambda rows, ends: (
+            error_streams(self._head.params, self._outputs(rows, ends)).also[stream].astype(np.float64)
+        )
 
-    return score
+    def _batches(self, rows: Rows, ends: list[int]) -> Iterator[npt.NDArray[np.float32]]:
+        whole = standardised([rows], self._detector.mean, self._detector.std)[0].numpy()
+        return (np.ascontiguousarray(whole[end - self._context : end].T)[None] for end in ends)
+
+    def _outputs(self, rows: Rows, ends: list[int]) -> dict[str, npt.NDArray[np.float32]]:
+        key = (id(rows), ends[0], len(ends))  # an entity keeps its rows
+        if key not in self._errors:
+            found = openvino_ir.through(self._model, self._batches(rows, ends))
+            self._errors[key] = np.concatenate([o["errors"] for o in found])
+        return {"errors": self._errors[key]}
 
 
 def flat(rows: Rows, ends: list[int], length: int) -> Rows:
@@ -238,13 +254,10 @@ def measure(entity: Entity, score: Score) -> Found:
     return Found(vus(y, s, BUFFER).vus_pr, pate(y, s, BUFFER, BUFFER).value, float(roc_auc_score(y, s)))
 
 
-def threshold_drift(entity: Entity, forms: dict[str, Score]) -> str:
+def threshold_drift(entity: Entity, float_: Score, int8: Score) -> str:
     """Spread of the scores' shift, and false alarms at the float threshold, on held-back normal windows."""
-    scores = {}
-    for name, score in forms.items():
-        held = [score(x, entity.ends(x, first)) for x, first in held_back(entity)[1]]
-        scores[name] = np.concatenate(held)
-    before, after = scores["fp32"], scores["int8"]
+    held = [(x, entity.ends(x, first)) for x, first in held_back(entity)[1]]
+    before, after = (np.concatenate([score(x, ends) for x, ends in held]) for score in (float_, int8))
     if len(before) < 1 / RATE:
         return f"{len(before)} windows are too few"
     own = [calibrate_threshold(values, RATE) for values in (before, after)]
@@ -260,21 +273,23 @@ def main(budget: float, work: Path, chosen: tuple[str, ...]) -> None:
     data = Path(os.environ.get("EDGE_AD_DATA", ROOT.parent / "shared" / "data"))
     work.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
-    names = ("TSPulse float", "TSPulse INT8", "isolation forest", "PCA")
-    print("| set | series | context | rows | " + " | ".join(names) + " | INT8 drift |\n|" + " --- |" * 9)
+    names = ("float", "INT8", *(f"{name} alone" for name in STREAMS), "isolation forest", "PCA", "INT8 drift")
+    print("| set | series | context | rows | " + " | ".join(names) + " |\n|" + " --- |" * (4 + len(names)))
     found: dict[str, list[list[Found]]] = {}
     for entity in entities(data):
         if entity.set not in chosen:
             continue
         detector = fitted(entity, budget, work)
-        forms = {precision: tspulse(entity, detector, precision) for precision in ("fp32", "int8")}
-        scores = [*forms.values(), isolation_forest(entity), pca_reconstruction(entity)]
+        float_, int8 = Compiled(entity, detector, "fp32"), Compiled(entity, detector, "int8")
+        scores = [float_.score, int8.score, *map(float_.alone, STREAMS), isolation_forest(entity),
+                  pca_reconstruction(entity)]  # fmt: skip
         figures = [measure(entity, score) for score in scores]
         found.setdefault(entity.set, []).append(figures)
         cells = [f"{f.vus_pr:.3f} / {f.pate:.3f} / {f.auroc:.3f}" for f in figures]
         n = sum(len(entity.ends(x, first)) * HOP for x, _, first in entity.test)
         first_cells = f"{entity.set} | {entity.name} | {entity.context} | {n}"
-        print(f"| {first_cells} | {' | '.join(cells)} | {threshold_drift(entity, forms)} |", flush=True)
+        cells.append(threshold_drift(entity, float_.score, int8.score))
+        print(f"| {first_cells} | {' | '.join(cells)} |", flush=True)
     means = {
         name: np.mean([[[f.vus_pr, f.pate, f.auroc] for f in row] for row in rows], axis=0)
         for name, rows in found.items()
