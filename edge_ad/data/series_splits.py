@@ -157,7 +157,9 @@ def survey(root: Path, rate_hz: float | None = None, channels: list[str] | None 
         )
     std = np.where(flat, 1.0, std)
     interval = float(np.median(rates)) if rates else 0.0
-    rate = rate_hz if rate_hz is not None else 1 / interval if interval > 0 else None
+    # Five digits: what time stamps in floating point leave of the rate.
+    measured = float(f"{1 / interval:.5g}") if interval > 0 else None
+    rate = rate_hz if rate_hz is not None else measured
     return SeriesFacts(channels, rate, rows, mean.tolist(), std.tolist())
 
 
