@@ -9,7 +9,15 @@ import hashlib
 import json
 from typing import Annotated, Any, Final, Literal, NoReturn
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from edge_ad.bundle.names import check_names, shown
 from edge_ad.errors import SchemaError, UsageError
@@ -103,14 +111,48 @@ class Threshold(Spec):
     rank: Annotated[int, Field(gt=0)]
 
 
+class Rejection(Spec):
+    """A score above `lower` and not above `upper` is `uncertain`: neither normal nor an anomaly.
+
+    Outside of this band a verdict would stay the same with probability `stability` or more, had the threshold been
+    calibrated on `n` other normal inputs (ExCeeD).
+    """
+
+    lower: Finite = Field(description="a score at or below this is normal")
+    upper: Finite = Field(description="a score strictly above this is an anomaly")
+    stability: float = Field(
+        gt=0.5, lt=1.0, description="least probability that a verdict outside the band holds"
+    )
+    expected_rate: Rate = Field(description="share of normal inputs to expect in the band")
+    n: int = Field(gt=0, description="held-back normal inputs that it rests on")
+    method: Literal["exceed"] = Field(default="exceed", description="how the band was chosen")
+
+
 class PayloadThresholds(Spec):
     """`compiled` is the one in use; `float_` is what the uncompiled network would have used, None where there is
-    none: a network that came quantized."""
+    none: a network that came quantized. rejection: the band around `compiled` that is judged `uncertain`, where one
+    was asked for."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     float_: Threshold | None = Field(alias="float")
     compiled: Threshold
+    rejection: Rejection | None = Field(default=None, description="the uncertain band, if one was asked for")
+
+    @model_validator(mode="after")
+    def _band_holds_the_threshold(self) -> PayloadThresholds:
+        band = self.rejection
+        if band is not None and not band.lower <= self.compiled.value <= band.upper:
+            raise ValueError("the rejection band does not hold the compiled threshold")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_an_absent_band(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """So that bundles without a band keep their bytes, and runtimes from before there were bands read them."""
+        data: dict[str, Any] = write(self)
+        if self.rejection is None:
+            data.pop("rejection", None)
+        return data
 
 
 class Thresholds(PayloadThresholds):

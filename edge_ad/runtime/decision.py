@@ -1,7 +1,11 @@
 """From scores to events: a pure state machine, no clock, no input or output.
 
-A frame is anomalous when its score is above the threshold. An event begins when `k` of the last `n` frames
-are anomalous, and ends after `release` frames in a row at or below the release level.
+A frame is anomalous when its score is above the threshold, else normal. A rejection band (lower, upper] around
+the threshold puts a third verdict between them: above `upper` a frame is anomalous, inside the band uncertain.
+
+An event begins when `k` of the last `n` frames are not normal, and ends after `release` frames in a row at or
+below the release level. It is anomalous from when k of the last n frames are, however high a single one of fewer
+was, as it would not have begun without the band; until then it is uncertain. It never becomes uncertain again.
 """
 
 from __future__ import annotations
@@ -11,8 +15,9 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from edge_ad.bundle.manifest import Rejection
 from edge_ad.errors import EngineError, UsageError
-from edge_ad.runtime.events import Kind
+from edge_ad.runtime.events import EventVerdict, Kind, Verdict
 
 
 def _require(condition: bool, what: str) -> None:
@@ -24,15 +29,15 @@ def _require(condition: bool, what: str) -> None:
 class DecisionConfig:
     """When events begin, are repeated, and end. All counts are frames.
 
-    k, n: an event begins when k of the last n frames are anomalous.
-    release: frames in a row at or below the release level that end an event. 0 makes every anomalous frame an
-        event of its own, begun and ended at once: for folders and other streams of separate parts.
-    hysteresis: in (0, 1]; the release level is threshold * hysteresis (for a negative threshold it lies as
-        far below). 1 means that the level is the threshold.
+    k, n: an event begins when k of the last n frames are not normal, and is anomalous from when k of the last n are.
+    release: frames in a row at or below the release level that end an event. 0 makes every frame that is not normal
+        an event of its own, begun and ended at once: for folders and other streams of separate parts.
+    hysteresis: in (0, 1]; the release level is the level above which a frame is not normal (the threshold, or
+        the lower end of the band) times this (for a negative level it lies as far below). 1: that level itself.
     update_interval: an open event is repeated as an `update` when so many frames have passed since its last
         record. Frames, not seconds: a replay then gives the same events.
     rise: an `update` is also made at once when the peak exceeds the last reported one by more than this share
-        of its height above the threshold, so a climbing score makes logarithmically many updates.
+        of its height above the level of a normal frame, so a climbing score makes logarithmically many updates.
     """
 
     k: int = 1
@@ -56,24 +61,37 @@ SEPARATE_PARTS = DecisionConfig(k=1, n=1, release=0)
 
 @dataclass(frozen=True)
 class Change:
-    """One thing to report of event `number` (1, 2, …): its beginning, an update or its end."""
+    """One thing to report of event `number` (1, 2, …): its beginning, an update or its end; and what it now is."""
 
     kind: Kind
     number: int
+    verdict: EventVerdict = "anomalous"
 
 
 class Decision:
     """The state machine of one stream. `step` it with every score in order, `close` it at the end."""
 
-    def __init__(self, threshold: float, config: DecisionConfig | None = None):
-        """threshold: a score strictly above it is anomalous. Raises UsageError when it is not finite."""
+    def __init__(
+        self, threshold: float, config: DecisionConfig | None = None, rejection: Rejection | None = None
+    ):
+        """threshold: a score strictly above it is anomalous. rejection: the band of scores that are uncertain.
+
+        Raises UsageError for a threshold that is not finite, or that lies outside of the band.
+        """
         _require(math.isfinite(threshold), f"the threshold must be a finite number, not {threshold}")
         self.threshold = threshold
         self.config = config or DecisionConfig()
-        self._release_level = threshold - (1.0 - self.config.hysteresis) * abs(threshold)
-        self._recent: deque[bool] = deque(maxlen=self.config.n)
+        self.rejection = rejection
+        self._lower = threshold if rejection is None else rejection.lower
+        self._upper = threshold if rejection is None else rejection.upper
+        _require(
+            self._lower <= threshold <= self._upper,
+            f"the threshold {threshold:g} is not in its rejection band, {self._lower:g} to {self._upper:g}",
+        )
+        self._release_level = self._lower - (1.0 - self.config.hysteresis) * abs(self._lower)
+        self._recent: deque[Verdict] = deque(maxlen=self.config.n)
         self._number = 0
-        self._open = False
+        self._event: EventVerdict | None = None
         self._peak = -math.inf
         self._reported_peak = -math.inf
         self._quiet = 0
@@ -82,54 +100,72 @@ class Decision:
     @property
     def open(self) -> bool:
         """Whether an event is open now."""
-        return self._open
+        return self._event is not None
 
-    def is_anomalous(self, score: float) -> bool:
-        """Whether a frame with this score counts as anomalous."""
-        return score > self.threshold
+    def verdict(self, score: float) -> Verdict:
+        """What a frame with this score is."""
+        if score > self._upper:
+            return "anomalous"
+        return "uncertain" if score > self._lower else "normal"
+
+    def level(self, verdict: EventVerdict) -> float:
+        """The score that shows up as part of the anomaly in a frame of this verdict: of `uncertain`, the band's lower
+        end, since nothing need lie above the threshold."""
+        return self._lower if verdict == "uncertain" else self.threshold
 
     def is_new_peak(self, score: float) -> bool:
         """Whether a frame with this score, given to `step` next, would be the highest of its event."""
-        return self.is_anomalous(score) and (not self._open or score > self._peak)
+        return score > self._lower and (not self.open or score > self._peak)
 
     def step(self, score: float) -> tuple[Change, ...]:
         """Take the next score; returns what to report, in order. Raises EngineError when it is not finite."""
         if not math.isfinite(score):
             raise EngineError(f"a score that is not finite ({score}) cannot be judged")
-        self._recent.append(self.is_anomalous(score))
-        return tuple(self._continue(score) if self._open else self._begin(score))
+        self._recent.append(self.verdict(score))
+        return tuple(self._begin(score) if self._event is None else self._continue(score, self._event))
 
     def close(self) -> tuple[Change, ...]:
         """The stream has stopped: an open event ends."""
-        return (self._end(),) if self._open else ()
+        return () if self._event is None else (self._end(self._event),)
+
+    def _judge(self) -> EventVerdict | None:
+        """What the last n frames make of an event; None when too few of them are not normal."""
+        n_anomalous = self._recent.count("anomalous")
+        if n_anomalous >= self.config.k:
+            return "anomalous"
+        return "uncertain" if n_anomalous + self._recent.count("uncertain") >= self.config.k else None
 
     def _begin(self, score: float) -> Iterator[Change]:
-        if sum(self._recent) < self.config.k:
+        verdict = self._judge()
+        if verdict is None:
             return
-        self._open = True
+        self._event = verdict
         self._number += 1
         self._peak = self._reported_peak = score
         self._quiet = self._since_record = 0
-        yield Change("new", self._number)
+        yield Change("new", self._number, verdict)
         if self.config.release == 0:
-            yield self._end()
+            yield self._end(verdict)
 
-    def _continue(self, score: float) -> Iterator[Change]:
+    def _continue(self, score: float, verdict: EventVerdict) -> Iterator[Change]:
         self._peak = max(self._peak, score)
         self._quiet = self._quiet + 1 if score <= self._release_level else 0
         self._since_record += 1
+        hardened = verdict == "uncertain" and self._judge() == "anomalous"
+        if hardened:
+            self._event = verdict = "anomalous"
         if self._quiet >= self.config.release:
-            yield self._end()
-        elif self._since_record >= self.config.update_interval or self._has_risen():
+            yield self._end(verdict)
+        elif hardened or self._since_record >= self.config.update_interval or self._has_risen():
             self._since_record = 0
             self._reported_peak = self._peak
-            yield Change("update", self._number)
+            yield Change("update", self._number, verdict)
 
     def _has_risen(self) -> bool:
-        height = self._reported_peak - self.threshold
+        height = self._reported_peak - self._lower
         return self._peak - self._reported_peak > self.config.rise * height
 
-    def _end(self) -> Change:
-        self._open = False
+    def _end(self, verdict: EventVerdict) -> Change:
+        self._event = None
         self._recent.clear()  # frames of an event that is over cannot begin the next one
-        return Change("end", self._number)
+        return Change("end", self._number, verdict)

@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, ValidationError
-from pydantic.functional_validators import AfterValidator
+from pydantic.functional_validators import AfterValidator, model_validator
 
 from edge_ad.bundle.manifest import Finite, Sha256
 from edge_ad.errors import DataError, UsageError
@@ -23,6 +23,8 @@ SCORE_SCHEMA: Final = "edge-ad/score/1"
 MAX_SAMPLE_CHARS = 255
 
 Kind = Literal["new", "update", "end"]
+Verdict = Literal["normal", "uncertain", "anomalous"]
+EventVerdict = Literal["uncertain", "anomalous"]
 
 
 def _utc_milliseconds(ts: datetime) -> datetime:
@@ -41,6 +43,7 @@ TOPIC_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 TopicId = Annotated[str, Field(pattern=TOPIC_ID)]
 Pixel = Annotated[int, Field(ge=0)]
 Extent = Annotated[int, Field(gt=0)]
+Band = tuple[Finite, Finite]
 
 
 class _Message(BaseModel):
@@ -76,15 +79,20 @@ class Event(_Message):
     `score`, `sample` and `where` are those of the event's highest frame so far, so that `end` sums it up;
     `ts` and `latency_us` are those of the frame at which the record was made. `seq` rises by one from record
     to record of a `stream` within a `boot_id` (one run): receivers drop what they have seen.
+
+    verdict: what the event is by now; `uncertain` only where there is a `band`, (lower, upper], of scores that are
+    neither normal nor anomalous. Records from before there were bands are anomalous.
     """
 
     schema_: Literal["edge-ad/event/1"] = Field(default=EVENT_SCHEMA, alias="schema")
     event_id: Annotated[str, Field(min_length=1, max_length=128)]
     kind: Kind
+    verdict: EventVerdict = "anomalous"
     ts: Timestamp
     stream: TopicId
     score: Finite
     threshold: Finite
+    band: Band | None = None
     bundle: Sha256
     seq: Annotated[int, Field(ge=1)]
     boot_id: Annotated[str, Field(min_length=1, max_length=64)]
@@ -95,16 +103,32 @@ class Event(_Message):
 
 
 class State(_Message):
-    """What a stream is at now: written when it starts and whenever an event begins or ends."""
+    """What a stream is at now: written when it starts and whenever an event begins, ends, or turns from uncertain
+    into anomalous. anomalous: whether `verdict` is that, and all that older records say."""
 
     schema_: Literal["edge-ad/state/1"] = Field(default=STATE_SCHEMA, alias="schema")
     ts: Timestamp
     stream: TopicId
     anomalous: bool
+    verdict: Verdict
     score: Finite
     threshold: Finite
+    band: Band | None = None
     bundle: Sha256
     event_id: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _verdict_of_older_records(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "verdict" not in data:
+            return {**data, "verdict": "anomalous" if data.get("anomalous") else "normal"}
+        return data
+
+    @model_validator(mode="after")
+    def _says_one_thing(self) -> State:
+        if self.anomalous != (self.verdict == "anomalous"):
+            raise ValueError(f"'anomalous' contradicts the verdict '{self.verdict}'")
+        return self
 
 
 class Score(_Message):
@@ -161,11 +185,15 @@ class EventWriter:
     UsageError for a stream name that does not fit into a topic.
     """
 
-    def __init__(self, stream: str, *, threshold: float, bundle: str, boot_id: str | None = None):
+    def __init__(
+        self, stream: str, *, threshold: float, bundle: str, boot_id: str | None = None,
+        band: Band | None = None,
+    ):  # fmt: skip
         if not re.fullmatch(TOPIC_ID, stream):
             raise UsageError(f"'{stream}' is no stream name", hint="use letters, digits, '.', '_' and '-'")
         self.stream = stream
         self.threshold = threshold
+        self.band = band
         self.bundle = bundle
         self.boot_id = boot_id or new_boot_id()
         self._seq = 0
@@ -176,17 +204,19 @@ class EventWriter:
 
     def write(
         self, kind: Kind, number: int, *, ts: datetime, score: float, latency_us: int, sample: str,
-        where: Where | None,
+        where: Where | None, verdict: EventVerdict = "anomalous",
     ) -> Event:  # fmt: skip
         """The next record."""
         self._seq += 1
         return Event(
             event_id=self.event_id(number),
             kind=kind,
+            verdict=verdict,
             ts=ts,
             stream=self.stream,
             score=score,
             threshold=self.threshold,
+            band=self.band,
             bundle=self.bundle,
             seq=self._seq,
             boot_id=self.boot_id,

@@ -5,6 +5,7 @@ Point Cloud Library, "The PCD (Point Cloud Data) file format".
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +14,10 @@ import numpy.typing as npt
 
 from edge_ad.errors import DataError
 
+MAX_POINTS = 10_000_000
 _KEYS = ("VERSION", "FIELDS", "SIZE", "TYPE", "COUNT", "WIDTH", "HEIGHT", "VIEWPOINT", "POINTS", "DATA")
 _TYPES = {"F": "f", "I": "i", "U": "u"}
+_INTENSITY = ("intensity", "i", "reflectivity", "reflectance")  # names in use; the first that is there counts
 _MAX_HEADER_BYTES = 4096
 
 
@@ -72,7 +75,7 @@ def _parsed(fields: dict[str, list[str]], offset: int, line: int, path: Path) ->
             fields["HEIGHT"][0]
         )  # fmt: skip
         if not len(names) == len(sizes) == len(types) == len(counts) or points < 0 or min(counts) < 1:
-            raise ValueError("its lines do not fit together")
+            raise ValueError("FIELDS, SIZE, TYPE and COUNT do not fit together")
         dtype = np.dtype(
             [
                 (name if name not in names[:i] else f"{name}.{i}", f"<{_TYPES[kind]}{int(size)}", (count,))
@@ -84,13 +87,15 @@ def _parsed(fields: dict[str, list[str]], offset: int, line: int, path: Path) ->
         data = fields["DATA"][0]
     except (KeyError, ValueError, IndexError, TypeError) as error:
         raise DataError(f"its PCD header cannot be read ({error})", where=path) from error
+    if points > MAX_POINTS:
+        raise DataError(f"holds more than {MAX_POINTS // 1_000_000} million points", where=path)
     if missing := [name for name in "xyz" if name not in names]:
         raise DataError(f"has no field {missing[0]}, only {', '.join(names)}", where=path)
     if data not in ("ascii", "binary", "binary_compressed"):
         raise DataError(
             f"its data is {data[:40]!r}", where=path, hint="known: ascii, binary, binary_compressed"
         )
-    columns = ("x", "y", "z", "intensity") if "intensity" in names else ("x", "y", "z")
+    columns = ("x", "y", "z", *[name for name in _INTENSITY if name in names][:1])
     if wide := [name for name in columns if counts[names.index(name)] != 1]:
         raise DataError(f"field {wide[0]} has several values a point", where=path)
     return _Header(dtype, columns, points, data, offset, line)
@@ -116,7 +121,10 @@ def _ascii(raw: bytes, header: _Header, path: Path) -> npt.NDArray[np.float64]:
             )
         try:
             for column, index in places:
-                values[row, column] = float(words[index])
+                value = float(words[index])
+                if not math.isfinite(value):
+                    raise ValueError(f"{words[index]} is no finite number")
+                values[row, column] = value
         except ValueError as error:
             raise DataError(f"line {header.line + row}: {error}", where=path) from error
     return values
@@ -146,14 +154,12 @@ def _decompressed(body: bytes, header: _Header, path: Path) -> bytes:
             if length == 7:
                 length += source[i]
                 i += 1
-            start = len(out) - ((control & 31) << 8) - source[i] - 1
+            start, length = len(out) - ((control & 31) << 8) - source[i] - 1, length + 2
             i += 1
-            if start < 0 or len(out) + length + 2 > size:
+            if start < 0 or len(out) + length > size:
                 raise IndexError
-            for k in range(
-                start, start + length + 2
-            ):  # byte by byte: a run may copy what it has just written
-                out.append(out[k])
+            run = out[start : start + length]
+            out += (run * -(-length // len(run)))[:length]  # a run may repeat what it has just written
     except IndexError as error:
         raise DataError("its compressed data is damaged", where=path) from error
     if len(out) != size:

@@ -14,7 +14,7 @@ import numpy as np
 
 from edge_ad.errors import DataError, EdgeAdError
 from edge_ad.runtime.decision import Change, Decision
-from edge_ad.runtime.events import Event, EventWriter, Score, State, Where
+from edge_ad.runtime.events import Event, EventVerdict, EventWriter, Score, State, Verdict, Where
 from edge_ad.runtime.localise import Locate
 from edge_ad.runtime.sample import Sample
 from edge_ad.runtime.scorer import Scored
@@ -30,12 +30,17 @@ _STOP_POLL_S = 0.1
 
 @dataclass(frozen=True)
 class Result:
-    """One judged frame: what came in, its score, and the events that it gave rise to."""
+    """One judged frame: what came in, its score and verdict, and the events that it gave rise to."""
 
     sample: Sample
     scored: Scored
-    anomalous: bool
+    verdict: Verdict
     events: tuple[Event, ...]
+
+    @property
+    def anomalous(self) -> bool:
+        """Whether that is the verdict."""
+        return self.verdict == "anomalous"
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,8 @@ class RunSummary:
 
     dropped: frames of a live source that a newer one replaced. unreadable: inputs that could not be read, or
     that the network refused. latency_*_us: of the last 10 000 frames, None without any. error: what ended
-    the run early, None when the source came to its end or `stop` was set.
+    the run early, None when the source came to its end or `stop` was set. uncertain: frames in the rejection
+    band, None where there was none.
     """
 
     frames: int
@@ -57,6 +63,7 @@ class RunSummary:
     elapsed_s: float
     sinks: tuple[SinkReport, ...]
     error: EdgeAdError | None = None
+    uncertain: int | None = None
 
     def raise_for_error(self) -> None:
         """Raise what ended the run early, if anything did."""
@@ -68,9 +75,10 @@ class RunSummary:
         return {**asdict(replace(self, error=None)), "error": None if self.error is None else str(self.error)}
 
     def __str__(self) -> str:
+        uncertain = "" if self.uncertain is None else f"{self.uncertain} uncertain, "
         lines = [
-            f"{self.frames} frames in {self.elapsed_s:.1f} s: {self.anomalous} anomalous, {self.events} events; "
-            f"{self.dropped} dropped, {self.unreadable} unreadable"
+            f"{self.frames} frames in {self.elapsed_s:.1f} s: {self.anomalous} anomalous, {uncertain}"
+            f"{self.events} events; {self.dropped} dropped, {self.unreadable} unreadable"
         ]
         if self.latency_median_us is not None and self.latency_p99_us is not None:
             median_ms, p99_ms = self.latency_median_us / 1000, self.latency_p99_us / 1000
@@ -98,7 +106,9 @@ def run_stream(
     the run ends, an open event is ended and the sinks are given their time to deliver.
     """
     stop = stop or threading.Event()
-    writer = EventWriter(stream, threshold=decision.threshold, bundle=bundle, boot_id=boot_id)
+    rejection = decision.rejection
+    band = None if rejection is None else (rejection.lower, rejection.upper)
+    writer = EventWriter(stream, threshold=decision.threshold, bundle=bundle, boot_id=boot_id, band=band)
     run = _Run(decision, writer, FanOut(sinks), locate=locate, live=source.live)
     begun = time.monotonic()
     finished = threading.Event()
@@ -149,10 +159,11 @@ class _Run:
         self._writer = writer
         self._locate = locate
         self._live = live
-        self._frames = self._anomalous = self._events = self._refused = 0
+        self._frames = self._anomalous = self._uncertain = self._events = self._refused = 0
         self._latencies: deque[int] = deque(maxlen=LATENCY_WINDOW)
         self._peak = _Peak(0.0, "", None)
-        self._shown: str | None = ""  # event that the last state named; "" before the first state
+        self._record: Event | None = None  # the last one
+        self._shown: tuple[str | None, Verdict] | None = None  # event and verdict of the last state
         self._last: tuple[Sample, Scored] | None = None
 
     def judge(self, sample: Sample, infer: Callable[[Sample], Scored]) -> Result | None:
@@ -165,17 +176,18 @@ class _Run:
                 log.warning("%s: skipped: %s", sample.name, error)
             return None
         self._last = sample, scored
+        verdict = self._decision.verdict(scored.score)
         new_peak = self._decision.is_new_peak(scored.score)
         changes = self._decision.step(scored.score)
-        if new_peak and (self._decision.open or changes):
-            self._peak = _Peak(scored.score, sample.name, self._where(sample, scored))
-        anomalous = self._decision.is_anomalous(scored.score)
+        if verdict != "normal" and new_peak and (self._decision.open or changes):
+            self._peak = _Peak(scored.score, sample.name, self._where(sample, scored, verdict))
         self._frames += 1
-        self._anomalous += anomalous
+        self._anomalous += verdict == "anomalous"
+        self._uncertain += verdict == "uncertain"
         self._latencies.append(scored.latency_us)
         events = tuple(self._report(change, sample, scored) for change in changes)
-        begun = [event.event_id for event in events if event.kind == "new"]
-        self._show(begun[0] if begun else self._shown if self._decision.open else None, sample, scored)
+        begun = next((event for event in events if event.kind == "new"), None)
+        self._show(begun or (self._record if self._decision.open else None), sample, scored)
         self.fan_out.score(
             Score(
                 ts=sample.ts,
@@ -184,7 +196,7 @@ class _Run:
                 threshold=self._decision.threshold,
             )
         )
-        return Result(sample, scored, anomalous, events)
+        return Result(sample, scored, verdict, events)
 
     def end_open_event(self) -> None:
         """The stream has stopped."""
@@ -211,6 +223,7 @@ class _Run:
             elapsed_s=elapsed_s,
             sinks=reports,
             error=error,
+            uncertain=None if self._decision.rejection is None else self._uncertain,
         )
 
     def _report(self, change: Change, sample: Sample, scored: Scored) -> Event:
@@ -222,27 +235,34 @@ class _Run:
             latency_us=scored.latency_us,
             sample=self._peak.sample,
             where=self._peak.where,
+            verdict=change.verdict,
         )
+        self._record = event
         self._events += change.kind == "new"
         self.fan_out.event(event)
         return event
 
-    def _show(self, event_id: str | None, sample: Sample, scored: Scored) -> None:
+    def _show(self, event: Event | None, sample: Sample, scored: Scored) -> None:
         """Publish the state when it is another than the one shown. An event of one frame is shown for that one."""
-        if event_id == self._shown:
+        event_id = None if event is None else event.event_id
+        verdict: Verdict = "normal" if event is None else event.verdict
+        if (event_id, verdict) == self._shown:
             return
-        self._shown = event_id
+        self._shown = event_id, verdict
         self.fan_out.state(
             State(
                 ts=sample.ts,
                 stream=self._writer.stream,
-                anomalous=event_id is not None,
+                anomalous=verdict == "anomalous",
+                verdict=verdict,
                 score=scored.score,
                 threshold=self._decision.threshold,
+                band=self._writer.band,
                 bundle=self._writer.bundle,
                 event_id=event_id,
             )
         )
 
-    def _where(self, sample: Sample, scored: Scored) -> Where | None:
-        return None if self._locate is None else self._locate(sample, scored, self._decision.threshold)
+    def _where(self, sample: Sample, scored: Scored, verdict: EventVerdict) -> Where | None:
+        """The part of the sample that made the verdict; what is uncertain stands out of the band's lower end only."""
+        return None if self._locate is None else self._locate(sample, scored, self._decision.level(verdict))

@@ -9,23 +9,31 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from edge_ad.bundle.manifest import PreprocessSpec
 from edge_ad.errors import DataError
-from edge_ad.runtime.scans import Points, checked
+from edge_ad.runtime.scan_rings import count_rings, pseudo_angle, ring_ids
+from edge_ad.runtime.scans import Points, checked, echoes
+
+__all__ = [
+    "BEV_CHANNELS", "BEV_HISTOGRAM", "RANGE_CHANNELS", "RANGE_IMAGE", "VERSION", "bev_histogram", "bev_histogram_spec",
+    "count_rings", "range_image", "range_image_spec",
+]  # fmt: skip
 
 RANGE_IMAGE = "scan/range-image"
 BEV_HISTOGRAM = "scan/bev-histogram"
 VERSION = 1
 RANGE_CHANNELS = ("occupancy", "range", "intensity", "range spread", "intensity spread")
 BEV_CHANNELS = ("occupancy", "height", "intensity", "height spread", "intensity spread")
-FINE = 8  # a cell is so many fine cells wide, in which spreads are taken
+FINE = 8  # a cell is so many fine cells wide, in which spreads are taken; a power of two
 MORE_RINGS = 1.5  # more of them than so many times as expected is another sensor
 _SPREAD_M = 0.25  # a spread of this size is shown as one half
 
+Binning = Literal["elevation", "ring"]
 Float64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
 FeatureImage = npt.NDArray[np.float32]
@@ -33,14 +41,14 @@ FeatureImage = npt.NDArray[np.float32]
 
 def range_image_spec(
     *, rows: int, columns: int, elevation_deg: tuple[float, float], max_range_m: float, points_per_cell: float,
-    rings: int | None,
+    rings: int | None, binning: Binning = "elevation",
 ) -> PreprocessSpec:  # fmt: skip
     """The spec of `range_image`."""
     return PreprocessSpec(
         name=RANGE_IMAGE, version=VERSION,
         params={
             "rows": rows, "columns": columns, "elevation_deg": list(elevation_deg), "max_range_m": max_range_m,
-            "points_per_cell": points_per_cell, "rings": rings,
+            "points_per_cell": points_per_cell, "rings": rings, "binning": binning,
         },
     )  # fmt: skip
 
@@ -58,30 +66,34 @@ def bev_histogram_spec(
 
 def range_image(
     points: npt.NDArray[np.generic], *, rows: int, columns: int, elevation_deg: tuple[float, float],
-    max_range_m: float, points_per_cell: float, rings: int | None,
+    max_range_m: float, points_per_cell: float, rings: int | None, binning: Binning = "elevation",
 ) -> FeatureImage:  # fmt: skip
     """A scan (N, 4) as (1, 5, rows, columns) float32, each value in 0..1; channels: `RANGE_CHANNELS`.
 
     Rows go from the highest elevation down, columns from straight behind counter-clockwise through a turn (x ahead, y
-    left). Points outside `elevation_deg` count for the nearest row, those beyond `max_range_m` as at that range.
+    left). binning: rows by elevation, also for scans in no order and for those corrected for the sensor's own motion;
+    or by ring, the `rings` of a scan in the sensor's order spread evenly over the rows. Points outside `elevation_deg`
+    count for the nearest row, those beyond `max_range_m` as at that range; points at the very origin are no echoes.
 
     occupancy: n / (n + points_per_cell) for n points. range: mean, of max_range_m. intensity: mean. range spread: the
     standard deviation of range in a fine cell, mean over the `FINE` fine cells of a cell that hold two points or more,
     as s / (s + 0.25 m). intensity spread: the same of the intensity, not squeezed. Empty cells are zero.
 
-    rings: of the sensor, None to not count them. Raises DataError for points that cannot be a scan's, and for many
-    more rings than the sensor has; fewer are for a detector to judge.
+    rings: of the sensor, None to not count them. Raises DataError for points that cannot be a scan's, for many more
+    rings than the sensor has (fewer are for a detector to judge), and for ring binning without `rings`.
     """
     scan = _scan(points, rings)
     x, y, z, intensity = (scan[:, i].astype(np.float64) for i in range(4))
     ground = np.sqrt(x * x + y * y)
     distance = np.minimum(np.sqrt(ground * ground + z * z), max_range_m)
     turn, tangents = _range_tables(rows, columns * FINE, tuple(elevation_deg))
-    # z / ground against a tangent, without dividing by a ground distance of zero
-    with np.errstate(divide="ignore", invalid="ignore"):
-        slope = np.where(ground > 0, z / ground, np.where(z > 0, np.inf, -np.inf))
-    row = rows - 1 - np.searchsorted(tangents, slope, side="right")
-    column = np.searchsorted(turn, _pseudo_angle(x, y), side="right")
+    if binning == "ring":
+        row = _ring_rows(scan, rows, rings)
+    else:
+        # straight up and down have no slope: a large one stands for them
+        slope = np.divide(z, ground, out=np.where(z > 0, np.inf, -np.inf), where=ground > 0)
+        row = rows - 1 - np.searchsorted(tangents, slope, side="right")
+    column = np.searchsorted(turn, pseudo_angle(x, y), side="right")
     image = _channels(row, column, rows, columns, distance, intensity, points_per_cell)
     image[1] /= max_range_m
     return image.astype(np.float32)[None]
@@ -110,20 +122,8 @@ def bev_histogram(
     return image.astype(np.float32)[None]
 
 
-def count_rings(points: Points) -> int:
-    """How many rings a scan in the order of its sensor has: how often the azimuth passes straight behind, or straight
-    ahead, whichever is more, since a ring may begin at either. A point that jitters over such a seam goes both ways."""
-    behind = _pseudo_angle(points[:, 0].astype(np.float64), points[:, 1].astype(np.float64)) / 4
-    passed = []
-    for share in (behind, (behind + 0.5) % 1.0):
-        falls = int(((share[:-1] > 0.8) & (share[1:] < 0.2)).sum())
-        rises = int(((share[:-1] < 0.2) & (share[1:] > 0.8)).sum())
-        passed.append(abs(falls - rises))
-    return max(1, *passed)
-
-
 def _scan(points: npt.NDArray[np.generic], rings: int | None) -> Points:
-    scan = checked(points)  # type: ignore[arg-type]
+    scan = echoes(checked(points))  # type: ignore[arg-type]
     if rings is not None and (found := count_rings(scan)) > MORE_RINGS * rings:
         raise DataError(
             f"has {found} rings, the detector was fitted on a sensor with {rings}",
@@ -132,13 +132,12 @@ def _scan(points: npt.NDArray[np.generic], rings: int | None) -> Points:
     return scan
 
 
-def _pseudo_angle(x: Float64, y: Float64) -> Float64:
-    """A number in [0, 4) that grows with the azimuth of (x, y) from straight behind, counter-clockwise."""
-    size = np.abs(x) + np.abs(y)
-    share = -y / np.where(size > 0, size, 1.0)  # the angle of (-x, -y), so that behind is 0
-    angle = np.where(-x >= 0, share, 2.0 - share)
-    angle = np.where(angle < 0, angle + 4.0, angle)
-    return np.where(angle >= 4.0, 0.0, angle)
+def _ring_rows(scan: Points, rows: int, rings: int | None) -> Index:
+    if rings is None:
+        raise DataError(
+            "rows by ring need the sensor's number of rings", hint="name it, or take rows by elevation"
+        )
+    return np.minimum(ring_ids(scan), rings - 1) * rows // rings
 
 
 @lru_cache(maxsize=16)
@@ -147,7 +146,7 @@ def _range_tables(rows: int, columns: int, elevation_deg: tuple[float, float]) -
     turn = []
     for k in range(1, columns):
         angle = 2 * math.pi * k / columns - math.pi
-        turn.append(float(_pseudo_angle(np.array([math.cos(angle)]), np.array([math.sin(angle)]))[0]))
+        turn.append(float(pseudo_angle(np.array([math.cos(angle)]), np.array([math.sin(angle)]))[0]))
     low, high = elevation_deg
     step = (high - low) / rows
     tangents = [math.tan(math.radians(low + k * step)) for k in range(1, rows)]
@@ -169,17 +168,25 @@ def _channels(
     total = rows * columns * FINE
     count = np.bincount(cell, minlength=total).astype(np.float64)
     image = np.zeros((5, rows, columns))
-    coarse = count.reshape(shape).sum(2)
+    coarse = _over_fine(count, shape)
     image[0] = coarse / (coarse + points_per_cell)
     several = count >= 2
-    n_several = several.reshape(shape).sum(2)
+    n_several = _over_fine(several.astype(np.float64), shape)
     for index, values in ((1, first), (2, second)):
-        sums = np.bincount(cell, values, total)
-        image[index] = sums.reshape(shape).sum(2) / np.maximum(coarse, 1)
+        sums = np.bincount(cell, values, total).astype(np.float64, copy=False)
+        image[index] = _over_fine(sums, shape) / np.maximum(coarse, 1)
         mean = sums / np.maximum(count, 1)
         off = values - mean[cell]
         squares = np.bincount(cell, off * off, total)
         spread = np.where(several, np.sqrt(squares / np.maximum(count, 1)), 0.0)
-        image[index + 2] = spread.reshape(shape).sum(2) / np.maximum(n_several, 1)
+        image[index + 2] = _over_fine(spread, shape) / np.maximum(n_several, 1)
     image[3] /= image[3] + _SPREAD_M
     return image
+
+
+def _over_fine(values: Float64, shape: tuple[int, int, int]) -> Float64:
+    """Sums over the fine cells of each cell, in an order of ours: that of `sum` may change between releases."""
+    total = values.reshape(shape)
+    for _ in range(FINE.bit_length() - 1):
+        total = total[..., 0::2] + total[..., 1::2]
+    return total.reshape(shape[:2])

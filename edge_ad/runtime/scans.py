@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_ad.errors import DataError
+from edge_ad.runtime.pcd import MAX_POINTS, read_pcd
 
 Points = npt.NDArray[np.float32]
 
 EXTENSIONS = (".bin", ".bin.gz", ".pcd", ".npy")
-MAX_POINTS = 10_000_000
 MAX_COORDINATE_M = 10_000.0  # no LiDAR reaches so far: such values are of another layout or byte order
 _POINT_BYTES = 16
 
@@ -39,7 +39,8 @@ def read_scan(path: str | Path) -> Points:
     try:
         raw = path.read_bytes()
         if path.name.lower().endswith(".gz"):
-            raw = gzip.decompress(raw)
+            with gzip.GzipFile(fileobj=io.BytesIO(raw)) as packed:
+                raw = packed.read(MAX_POINTS * _POINT_BYTES + 1)  # more is refused, not unpacked
     except (OSError, EOFError, zlib.error) as error:
         cause = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise DataError(f"cannot be read ({cause})", where=path) from error
@@ -49,7 +50,7 @@ def read_scan(path: str | Path) -> Points:
     )
     if reader is None:
         raise DataError("is no scan", where=path, hint=f"known: {', '.join(EXTENSIONS)}")
-    return checked(reader(raw, path), where=path)
+    return echoes(checked(reader(raw, path), where=path), where=path)
 
 
 def checked(points: Points, *, where: str | Path | None = None) -> Points:
@@ -61,7 +62,7 @@ def checked(points: Points, *, where: str | Path | None = None) -> Points:
     if len(points) == 0:
         raise DataError("holds no points", where=where, hint="remove it, or check the sensor")
     if len(points) > MAX_POINTS:
-        raise DataError(f"holds more than {MAX_POINTS // 1_000_000} million points", where=where)
+        raise _too_many(where)
     finite = np.isfinite(points).all(axis=1)
     if not finite.all():
         first = int(np.argmin(finite))
@@ -81,7 +82,19 @@ def checked(points: Points, *, where: str | Path | None = None) -> Points:
     return points
 
 
+def echoes(points: Points, *, where: str | Path | None = None) -> Points:
+    """`points` (N, 4) without those at the very origin. Raises DataError when none are left."""
+    seen = (points[:, :3] != 0).any(axis=1)
+    if seen.all():
+        return points
+    if not seen.any():
+        raise DataError("holds no echoes, only points at the origin", where=where, hint="check the sensor")
+    return np.ascontiguousarray(points[seen])
+
+
 def _read_bin(raw: bytes, path: Path) -> Points:
+    if len(raw) > MAX_POINTS * _POINT_BYTES:
+        raise _too_many(path)
     if len(raw) % _POINT_BYTES:
         five = " (it is one of 20: a scan with five values a point?)" if len(raw) % 20 == 0 else ""
         raise DataError(
@@ -92,10 +105,14 @@ def _read_bin(raw: bytes, path: Path) -> Points:
     return np.frombuffer(raw, "<f4").astype(np.float32, copy=False).reshape(-1, 4)
 
 
+def _too_many(where: str | Path | None) -> DataError:
+    return DataError(f"holds more than {MAX_POINTS // 1_000_000} million points", where=where)
+
+
 def _read_npy(raw: bytes, path: Path) -> Points:
     try:
         array = np.load(io.BytesIO(raw), allow_pickle=False)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
         raise DataError(f"is no .npy that can be read ({error})", where=path) from error
     if not isinstance(array, np.ndarray) or array.ndim != 2 or array.shape[1] not in (3, 4):
         found = array.shape if isinstance(array, np.ndarray) else "an archive"
@@ -113,8 +130,6 @@ def _with_intensity(array: npt.NDArray[np.generic]) -> Points:
 
 
 def _read_pcd(raw: bytes, path: Path) -> Points:
-    from edge_ad.runtime.pcd import read_pcd
-
     return _with_intensity(read_pcd(raw, path))
 
 

@@ -59,7 +59,7 @@ def main(
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
         if generated:
-            made = make_scenes(root / "scenes", 1, n_train=n_fit, n_test=n_test, kinds={})
+            made = make_scenes(root / "scenes", 1, n_train=n_fit, n_test_good=n_test, per_corruption=0)
             paths = [*list_scans(made / "train"), *list_scans(made / "test")]
         else:
             paths = list_scans(scans)

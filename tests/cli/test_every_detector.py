@@ -12,9 +12,7 @@ import pytest
 
 from edge_ad.data.sample_series import CHANNELS, make_series
 from edge_ad.data.samples import make_parts
-from edge_ad.data.scenes import Sensor, make_scenes
-
-SENSOR = Sensor(rings=16, columns=256)
+from edge_ad.data.scenes import make_scenes
 
 
 @dataclass(frozen=True)
@@ -33,8 +31,9 @@ def _data(detector: str, folder: Path) -> Path:
         return make_parts(folder, 5, size=96, n_train=48, n_test_good=6, n_defective=6)
     if detector == "starnet":
         return make_scenes(
-            folder, 3, n_train=32, n_test=6, sensor=SENSOR, kinds={"beam-missing": ("heavy",), "crosstalk": ("heavy",)}
-        )
+            folder, 3, n_train=32, n_test_good=6, per_corruption=6, kinds=["beam-missing", "crosstalk"],
+            severities=["heavy"], sensor="32-beam",
+        )  # fmt: skip
     return make_series(folder, 4, n_train=9000, n_test=1500)
 
 
@@ -78,7 +77,7 @@ def test_inspect_names_what_a_bundle_takes(case: Case, edge_ad) -> None:
     given = manifest["input"]
     if case.detector == "starnet":
         assert given["modality"] == "scan" and given["preprocess"]["name"] == "scan/range-image"
-        assert given["preprocess"]["params"]["rings"] == SENSOR.rings
+        assert given["preprocess"]["params"]["rings"] == 32
         payload = manifest["payloads"][0]
         assert set(payload["parts"]) == {"decoder"} and payload["parts"]["decoder"] in payload["files"]
         assert payload["head"]["params"]["score"] in case.report["payloads"][0]["decisions"][-3]["text"] or any(

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from edge_ad.errors import DataError, UsageError
-from edge_ad.runtime.events import Event, EventWriter, Where, parse_event, sample_name, topic_id
+from edge_ad.firmware_bridge.frames import Decoder, Frame, FrameType, encode
+from edge_ad.runtime.events import Event, EventWriter, State, Where, parse_event, sample_name, topic_id
 
 BUNDLE = "ab" * 32
 TS = datetime(2025, 11, 23, 15, 4, 5, 678_901, tzinfo=timezone(timedelta(hours=1)))
@@ -21,6 +22,11 @@ EVENTS = st.builds(
     Event,
     event_id=st.text(min_size=1, max_size=99),
     kind=st.sampled_from(["new", "update", "end"]),
+    verdict=st.sampled_from(["uncertain", "anomalous"]),
+    band=st.none()
+    | st.tuples(
+        st.floats(allow_nan=False, allow_infinity=False), st.floats(allow_nan=False, allow_infinity=False)
+    ),
     ts=st.datetimes(
         datetime(1990, 1, 1), datetime(2200, 1, 1), timezones=st.sampled_from([timezone.utc, TS.tzinfo])
     ),
@@ -55,10 +61,12 @@ def test_the_json_is_the_documented_one_to_the_byte() -> None:
         + BUNDLE
         + '","event_id":"line3-00ff-1","historical":false,"kind":"new",'
         '"latency_us":1234,"sample":"a/017.png","schema":"edge-ad/event/1","score":0.75,"seq":1,'
-        '"stream":"line3","threshold":0.5,"ts":"2025-11-23T14:04:05.678Z",'
+        '"stream":"line3","threshold":0.5,"ts":"2025-11-23T14:04:05.678Z","verdict":"anomalous",'
         '"where":{"box":[10,20,30,40],"peak":[25,31]}}'
     )
     assert "where" not in json.loads(example(where=None).to_json())
+    uncertain = json.loads(example(verdict="uncertain", band=(0.25, 0.75)).to_json())
+    assert (uncertain["verdict"], uncertain["band"]) == ("uncertain", [0.25, 0.75])
 
 
 @settings(max_examples=200, deadline=None)
@@ -100,6 +108,44 @@ def test_a_missing_key_is_named() -> None:
     del data["threshold"]
     with pytest.raises(DataError, match="log:3: event key 'threshold'"):
         parse_event(json.dumps(data), where="log:3")
+
+
+def test_records_from_before_there_were_verdicts_still_read() -> None:
+    data = json.loads(example().to_json())
+    del data["verdict"]
+    assert parse_event(json.dumps(data)) == example()
+    old = {"ts": TS, "stream": "s", "score": 1, "threshold": 0.5, "bundle": BUNDLE}
+    assert State.model_validate({**old, "anomalous": True}).verdict == "anomalous"
+    assert State.model_validate({**old, "anomalous": False}).verdict == "normal"
+
+
+def test_no_event_is_normal() -> None:
+    with pytest.raises(DataError, match="event key 'verdict'"):
+        parse_event(json.dumps({**json.loads(example().to_json()), "verdict": "normal"}))
+
+
+@pytest.mark.parametrize(
+    ("anomalous", "verdict"), [(True, "uncertain"), (True, "normal"), (False, "anomalous")]
+)
+def test_a_state_cannot_contradict_itself(anomalous: bool, verdict: str) -> None:
+    """Receivers from before there was a third verdict read `anomalous`; the others `verdict`."""
+    fields = {"ts": TS, "stream": "s", "score": 1, "threshold": 0.5, "bundle": BUNDLE}
+    with pytest.raises(ValidationError, match="contradicts"):
+        State.model_validate({**fields, "anomalous": anomalous, "verdict": verdict})
+
+
+def test_the_longest_record_of_all_fits_into_a_frame_of_the_link() -> None:
+    writer = EventWriter(
+        "s" * 64, threshold=-1e-300 / 3, bundle=BUNDLE, boot_id="b" * 48, band=(-1e-300 / 7, 1e300 / 7)
+    )
+    where = Where(box=(10**9,) * 4, peak=(10**9,) * 2)
+    event = writer.write(
+        "update", 10**9, ts=TS, score=-1e-300 / 7, latency_us=10**12, sample="\U0001f600" * 300, where=where,
+        verdict="uncertain",
+    )  # fmt: skip
+    frame = encode(Frame(FrameType.EVENT, 1, event.to_json().encode()))
+    (decoded,) = Decoder().feed(frame)
+    assert parse_event(decoded.payload) == event
 
 
 def test_fields_that_a_later_version_adds_are_ignored() -> None:

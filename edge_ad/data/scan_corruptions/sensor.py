@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
+from edge_ad.runtime.scan_rings import ring_ids
 from edge_ad.runtime.scans import Points
 
 CROSSTALK_SHARE = (0.006, 0.008, 0.010)
@@ -13,16 +13,6 @@ KEPT_EVERY = ((4, 3), (2, 1), (4, 1))  # of so many rings, how many stay
 BEAMS_MISSING = (16, 32, 48)
 BEAMS = (4, 59)  # those that may go missing: the outermost stay
 BLUR_M = (0.04, 0.08, 0.10)
-
-
-def ring_ids(points: Points) -> npt.NDArray[np.intp]:
-    """The ring of each point, (N,), of a scan in the order of its sensor: a new ring begins where the azimuth passes
-    straight ahead. Points that noise has thrown over the seam are ignored by asking for a step of half a turn that
-    lasts."""
-    turn = (np.arctan2(points[:, 1], points[:, 0]) / (2 * np.pi)) % 1.0
-    step = np.diff(turn)
-    crossings = np.where(step < -0.6, 1, np.where(step > 0.6, -1, 0))
-    return np.concatenate([[0], np.maximum.accumulate(np.cumsum(crossings))]).clip(0)
 
 
 def crosstalk(points: Points, severity: int, rng: np.random.Generator) -> Points:

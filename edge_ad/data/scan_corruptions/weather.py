@@ -7,6 +7,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from edge_ad.data.scan_corruptions.stored_form import NEAREST_M
 from edge_ad.runtime.scans import Points
 
 Float64 = npt.NDArray[np.float64]
@@ -20,7 +21,6 @@ FOG_JITTER_M = 10.0
 SNOW_RATE_MM_H = (0.5, 1.0, 2.5)
 DARKEST = 0.01  # intensities are stored in hundredths: zero is less than this, not nothing
 DETECTION_PERCENT = 1.0
-NEAREST_M = 0.9
 BEAM_RAD = 3e-3
 SMALLEST_FLAKE_MM = 0.05
 ICE = 1.3031  # refractive index
@@ -39,10 +39,11 @@ def fog(points: Points, severity: int, rng: np.random.Generator) -> Points:
     soft = np.interp(distance, grid, peak) * intensity * distance**2 * backscatter
     hard = intensity * np.exp(-2 * alpha * distance)
     is_fog = soft > hard
-    jitter = distance / rng.uniform(
-        np.maximum(distance - FOG_JITTER_M, 0.1 * distance), distance + FOG_JITTER_M
-    )
-    moved = np.where(is_fog, np.clip(nearest * jitter, NEAREST_M, distance), distance)
+    # bounds that keep the echo between sensor and object: clipping would pile echoes up there
+    lowest = np.maximum(distance - FOG_JITTER_M, nearest)
+    highest = np.minimum(distance + FOG_JITTER_M, distance * nearest / NEAREST_M)
+    divisor = rng.uniform(lowest, np.maximum(highest, lowest))
+    moved = np.where(is_fog, nearest * distance / divisor, distance)
     return _rebuilt(xyz, distance, moved, np.where(is_fog, np.minimum(soft, 1.0), hard))
 
 
@@ -63,7 +64,7 @@ def snow(points: Points, severity: int, rng: np.random.Generator) -> Points:
     lost = (of_object < limit) & (clean >= limit) & (power < limit)
     is_flake = power > of_object
     noise = rng.normal(0, RANGE_NOISE_M, len(distance)) / np.sqrt(2 * np.maximum(of_object / limit, 1.0))
-    moved = np.where(is_flake, place, np.maximum(distance + noise, NEAREST_M))
+    moved = np.where(is_flake, place, distance + noise)
     brightness = np.where(
         is_flake, np.minimum(power * place**2, 1.0), intensity * np.exp(-2 * alpha * distance)
     )
@@ -75,7 +76,8 @@ def _strongest_flake(
 ) -> tuple[Float64, Float64]:
     """Range and received power of the flake that each beam sees best, zero where it meets none."""
     beam = np.repeat(np.arange(len(distance)), n_flakes)
-    where = np.maximum(distance[beam] * rng.random(len(beam)) ** (1 / 3), NEAREST_M)
+    nearest = NEAREST_M**3  # evenly over the volume of the cone beyond the nearest range
+    where = (nearest + rng.random(len(beam)) * np.maximum(distance[beam] ** 3 - nearest, 0)) ** (1 / 3)
     size_mm = SMALLEST_FLAKE_MM + rng.exponential(1 / slope, len(beam))
     width_mm = 1000 * where * np.tan(BEAM_RAD)
     fresnel = ((ICE - 1) / (ICE + 1)) ** 2
@@ -99,7 +101,7 @@ def _soft_echo(alpha: float) -> tuple[Float64, Float64, Float64]:
     pulse = np.sin(np.pi * times / (2 * PULSE_NS)) ** 2 * (times[1] - times[0])
     listening = np.arange(0.1, 40, 0.1)  # fog is loudest near the sensor
     at = listening[:, None] - LIGHT_M_PER_NS * times[None] / 2
-    overlap = np.clip((at - 0.9) / 0.1, 0, 1)
+    overlap = np.clip((at - NEAREST_M) / 0.1, 0, 1)
     safe = np.maximum(at, 0.5)
     echo = pulse * np.exp(-2 * alpha * safe) / safe**2 * overlap
     place, peak = np.zeros(len(grid)), np.zeros(len(grid))
