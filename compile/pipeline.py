@@ -31,6 +31,7 @@ from edge_ad.data.inputs import Normals, find_normals
 from edge_ad.detectors import load_detector
 from edge_ad.detectors.base import Detector
 from edge_ad.errors import TargetError, UsageError
+from edge_ad.metrics.rejection import rejection_band
 from edge_ad.metrics.threshold import calibrate_threshold
 from edge_ad.runtime.golden import make_golden
 
@@ -57,6 +58,7 @@ def compile_bundle(
     *,
     max_false_alarms: float,
     precision: Precision = "int8",
+    reject: float | None = None,
     stage: Stage,
 ) -> Compiled:
     """Compile the model folder `model` for `targets` into the bundle `out`, and write its HTML report beside it.
@@ -64,18 +66,24 @@ def compile_bundle(
     data: the folder that the model was fitted on (train/good; test/ is read for the report only).
     max_false_alarms: share of normal inputs that may raise an alarm. Raises QualityError, before anything costly,
     when the held-back inputs cannot support that rate; ParityError when the export is not the fitted network.
+    reject: the stability below which a verdict is `uncertain` (`edge_ad.metrics.rejection`), None for no such verdict.
     """
     _check_arguments(targets, precision, out)
     detector = load_detector(model)
     normals = find_normals(detector.splits, data, detector.input)
-    calibrate_threshold(np.arange(len(normals.threshold)), max_false_alarms)  # refuses what n cannot support
+    order = np.arange(len(normals.threshold))
+    planned = calibrate_threshold(order, max_false_alarms)  # refuses what n cannot support
+    if reject is not None:
+        rejection_band(order, planned, reject)
     done = stage("capture", 1)
     captured = capture(detector)
     done()
     parts: list[Assembled] = []
     members: dict[str, bytes] = {}
     for target in targets:
-        with verified(detector, captured, target, precision, data, normals, max_false_alarms, stage) as form:
+        with verified(
+            detector, captured, target, precision, data, normals, max_false_alarms, reject, stage
+        ) as form:
             payload, files = _payload(detector, form)
             members |= files
             parts.append(assemble(detector, form, payload, files))

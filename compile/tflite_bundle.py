@@ -35,6 +35,7 @@ from edge_ad.compile.integer.read import parse_tflite, read_content
 from edge_ad.compile.reference import Network, golden_vectors, image_vectors, scores_of
 from edge_ad.compile.target import Target
 from edge_ad.errors import BudgetError, ModelError, TargetError, UsageError
+from edge_ad.metrics.rejection import rejection_band
 from edge_ad.metrics.threshold import calibrate_threshold
 from edge_ad.runtime.preprocess import preprocess, quantize_spec
 
@@ -98,13 +99,14 @@ def image_for(
 
 def compile_tflite(
     model: Path, targets: Sequence[Target], out: Path, *, head: HeadName | None = None, data: Path | None = None,
-    max_false_alarms: float | None = None,
+    max_false_alarms: float | None = None, reject: float | None = None,
 ) -> CompiledImages:  # fmt: skip
     """Compile a full-INT8 .tflite file for boards into the bundle `out`.
 
     head: the score, by default `mse` where input and output agree in shape, `value` for an output of one value,
     else `max` of the output. data: an .npy of normal inputs (N, …), float or INT8, of which the threshold is
-    calibrated for `max_false_alarms`; without it the bundle holds no threshold.
+    calibrated for `max_false_alarms`; without it the bundle holds no threshold. reject: as for
+    `edge_ad.compile.pipeline.compile_bundle`.
 
     Raises ModelError for a file that is no such network, TargetError naming what no board has, BudgetError with how
     much is over, ParityError when the engine and LiteRT's reference kernels differ, QualityError for a rate that the
@@ -122,8 +124,10 @@ def compile_tflite(
     vectors = golden_vectors(network, spec, head_spec, normals)
     thresholds = None
     if normals is not None and max_false_alarms is not None:
-        calibrated = calibrate_threshold(scores_of(network, head_spec, normals), max_false_alarms)
-        thresholds = PayloadThresholds(float_=None, compiled=calibrated)
+        scores = scores_of(network, head_spec, normals)
+        calibrated = calibrate_threshold(scores, max_false_alarms)
+        band = None if reject is None else rejection_band(scores, calibrated, reject)
+        thresholds = PayloadThresholds(float_=None, compiled=calibrated, rejection=band)
     members: dict[str, bytes] = {}
     payloads, images = [], {}
     for target in chosen:

@@ -20,6 +20,7 @@ from edge_ad.data.inputs import Labelled, Normals, find_labelled
 from edge_ad.detectors.base import Detector
 from edge_ad.metrics.drift import drift
 from edge_ad.metrics.evaluation import TestFigures
+from edge_ad.metrics.rejection import rejection_band
 from edge_ad.metrics.threshold import calibrate_threshold
 from edge_ad.runtime.engines import open_model
 from edge_ad.runtime.engines.base import Engine, EngineInfo, Tensor
@@ -75,6 +76,7 @@ def verified(
     data: Path,
     normals: Normals,
     max_false_alarms: float,
+    reject: float | None,
     stage: Stage,
 ) -> Iterator[Verified]:
     """Lower for `target`, prove float parity first, quantize, calibrate the threshold, measure drift.
@@ -102,13 +104,15 @@ def verified(
         done = stage("calibrate the threshold", 2 * (len(normals.calibration) + len(normals.threshold)))
         float_ = _form(detector, float_lowered, float_engine, normals, done)
         compiled = _form(detector, lowered, engine, normals, done)
+        threshold = calibrate_threshold(compiled.normal.scores, max_false_alarms)
         thresholds = Thresholds(
             float_=calibrate_threshold(float_.normal.scores, max_false_alarms),
-            compiled=calibrate_threshold(compiled.normal.scores, max_false_alarms),
+            compiled=threshold,
+            rejection=None if reject is None else rejection_band(compiled.normal.scores, threshold, reject),
         )
         float_, compiled = (
-            replace(form, head=detector.finish_head(form.head, threshold))
-            for form, threshold in ((float_, thresholds.float_), (compiled, thresholds.compiled))
+            replace(form, head=detector.finish_head(form.head, own))
+            for form, own in ((float_, thresholds.float_), (compiled, threshold))
         )
         done = stage("compare latency", 1)
         latency = compare(float_engine, engine, next(calibration()))

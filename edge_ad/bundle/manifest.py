@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Any, Final, Literal, NoReturn
+from typing import Annotated, Any, ClassVar, Final, Literal, NoReturn
 
 from pydantic import (
     BaseModel,
@@ -39,6 +39,18 @@ class Spec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class _Sparse(Spec):
+    """A model that writes the keys in `later` only where they say something: bundles without them keep their bytes, and
+    runtimes from before there were such keys read them."""
+
+    later: ClassVar[tuple[str, ...]] = ()
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        data: dict[str, Any] = write(self)
+        return {k: v for k, v in data.items() if k not in self.later or v}
+
+
 class PreprocessSpec(Spec):
     """The preprocessing function by name and version, with its parameters (`edge_ad.runtime.preprocess`)."""
 
@@ -59,13 +71,15 @@ class WindowSpec(Spec):
     channels: Annotated[list[Label], Field(min_length=1)]
 
 
-class InputSpec(Spec):
+class InputSpec(_Sparse):
     """What the network takes. `shape` is static and holds the batch dimension, e.g. (1, 3, 256, 256).
 
     modality: `image` is acquired as (H, W, 3) uint8; `scan` as the points (N, 4) of a LiDAR, float32 x, y, z in metres
     and intensity; `series` as a window (length, channels) float32, see `window`; `vector` and `tensor` as arrays of
     the shape less its batch dimension, (n,) and anything else.
     """
+
+    later: ClassVar[tuple[str, ...]] = ("window",)
 
     modality: Literal["image", "scan", "series", "vector", "tensor"]
     name: Label = "input"
@@ -128,10 +142,12 @@ class Rejection(Spec):
     method: Literal["exceed"] = Field(default="exceed", description="how the band was chosen")
 
 
-class PayloadThresholds(Spec):
+class PayloadThresholds(_Sparse):
     """`compiled` is the one in use; `float_` is what the uncompiled network would have used, None where there is
     none: a network that came quantized. rejection: the band around `compiled` that is judged `uncertain`, where one
     was asked for."""
+
+    later: ClassVar[tuple[str, ...]] = ("rejection",)
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
@@ -145,14 +161,6 @@ class PayloadThresholds(Spec):
         if band is not None and not band.lower <= self.compiled.value <= band.upper:
             raise ValueError("the rejection band does not hold the compiled threshold")
         return self
-
-    @model_serializer(mode="wrap")
-    def _without_an_absent_band(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """So that bundles without a band keep their bytes, and runtimes from before there were bands read them."""
-        data: dict[str, Any] = write(self)
-        if self.rejection is None:
-            data.pop("rejection", None)
-        return data
 
 
 class Thresholds(PayloadThresholds):
@@ -210,13 +218,15 @@ class Golden(Spec):
     basis: Text
 
 
-class Payload(Spec):
+class Payload(_Sparse):
     """One compiled form of the detector.
 
     parts: model files of further networks that the score head calls, by name.
     thresholds: None where no normal data was given; who runs it has to name one. drift: None where no float form
     of the network was there to compare with.
     """
+
+    later: ClassVar[tuple[str, ...]] = ("parts",)
 
     target: Label
     engine: Label

@@ -90,6 +90,12 @@ def _show_thresholds(payload: Payload, noun: str) -> None:
     if payload.thresholds.float_ is not None:
         table.add_row("float", *_threshold(payload.thresholds.float_, noun))
     out.print(table)
+    if (band := payload.thresholds.rejection) is not None:
+        out.print(
+            f"uncertain above {band.lower:.6g} up to {band.upper:.6g}: verdicts less stable than {band.stability:g}; "
+            f"{band.expected_rate:.1%} of normal {noun}s are expected there",
+            soft_wrap=True,
+        )
 
 
 def budget_lines(budget: Budget) -> list[str]:

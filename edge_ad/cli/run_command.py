@@ -73,7 +73,10 @@ def command(
         if release is None:
             separate = live.manifest.input.modality not in ("scan", "series") and _separate_parts(source_url)
             release = 0 if separate and n == 1 else 3
-        decision = Decision(limit, DecisionConfig(k=k, n=n, release=release, hysteresis=hysteresis))
+        # A threshold of one's own leaves the band, which lies around the bundle's.
+        band = payload.thresholds.rejection if payload.thresholds is not None and threshold is None else None
+        config = DecisionConfig(k=k, n=n, release=release, hysteresis=hysteresis)
+        decision = Decision(limit, config, band)
         source = open_source(source_url, input=live.manifest.input)
         opened.callback(source.close)
         sinks = open_sinks(sink_urls, node=node or topic_id(socket.gethostname()))
