@@ -8,11 +8,10 @@ import numpy.typing as npt
 from edge_ad.runtime.scans import Points
 
 Float64 = npt.NDArray[np.float64]
-Bool = npt.NDArray[np.bool_]
 Index = npt.NDArray[np.intp]
 
 _END, _START = 0.8, 0.2  # shares of a turn: a ring ends beyond the one, the next begins before the other
-_WINDOW = 7  # points of a median along the ring: up to three stray echoes in a row move no seam
+_WINDOW = 7  # points of a median along the ring: up to three stray echoes among them move no seam
 
 
 def ring_ids(points: Points) -> Index:
@@ -23,7 +22,7 @@ def ring_ids(points: Points) -> Index:
     does not see all around, give one ring or few. Only correctly rounded operations: the same on every machine.
     """
     turn = _median(pseudo_angle(-points[:, 0].astype(np.float64), -points[:, 1].astype(np.float64)) / 4)
-    passed = np.cumsum(_steps(turn > _END, turn < _START) - _steps(turn < _START, turn > _END))
+    passed = np.cumsum(_crossings(turn))
     if len(passed) and passed[-1] < 0:
         passed = -passed
     rings: Index = np.maximum.accumulate(np.maximum(passed, 0)).astype(np.intp)
@@ -48,22 +47,24 @@ def pseudo_angle(x: Float64, y: Float64) -> Float64:
     return wrapped
 
 
-def _steps(before: Bool, after: Bool) -> Index:
-    """1 at each first point behind a seam, else 0: the last but one point is `before` it and the next is `after`.
+def _crossings(turn: Float64) -> Index:
+    """1 at each point that is the first behind a seam, -1 where the seam is crossed the other way, else 0.
 
-    Over two points, because the median of both sides of a seam may be a stray echo in between.
+    Points in the middle of the turn are skipped, for the median of the two sides of a seam may be a stray echo; but
+    only a few, for all others lie on a ring's own way from its start to its end.
     """
-    crossing = np.zeros(len(before) + 1, np.bool_)
-    crossing[1:-2] = before[:-2] & after[2:]
-    return (crossing[:-1] & ~crossing[1:]).astype(np.intp)
+    outer = np.flatnonzero((turn > _END) | (turn < _START))
+    side = (turn[outer] > _END).astype(np.intp)
+    steps = np.zeros(len(turn), np.intp)
+    steps[outer[1:]] = np.where(np.diff(outer) <= _WINDOW, side[:-1] - side[1:], 0)
+    return steps
 
 
 def _median(values: Float64) -> Float64:
-    """Running median of `_WINDOW` values; the first and last few are as they are."""
+    """Running median of `_WINDOW` values, mirrored at both ends; fewer values are as they are."""
     half = _WINDOW // 2
     if len(values) < _WINDOW:
         return values
-    out: Float64 = values.copy()
-    windows = np.lib.stride_tricks.sliding_window_view(values, _WINDOW)
-    out[half:-half] = np.partition(windows, half, axis=1)[:, half]
-    return out
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(values, half, mode="reflect"), _WINDOW)
+    middle: Float64 = np.partition(windows, half, axis=1)[:, half]
+    return middle

@@ -1,4 +1,4 @@
-"""FADeR with and without its attenuation, for each mask, on the four image sets: the tables of docs/fader.md.
+"""FADeR without and with its attenuation, for each mask and each way to compare, on four image sets: docs/fader.md.
 
     python tests/bench/fader_ablation.py --preset micro --steps 500 --work work/fader
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -20,12 +21,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from edge_ad.data.labelled import LabelledImage, list_labelled, read_mask
+from edge_ad.data.labelled import LabelledFile, list_labelled, read_mask
+from edge_ad.data.splits import find_splits
+from edge_ad.detectors.fader.comparison import Comparison
 from edge_ad.detectors.fader.config import PRESETS, AttenuationName, MaskName
 from edge_ad.detectors.fader.detector import Fader
 from edge_ad.detectors.fader.fit import fit
 from edge_ad.detectors.fader.forms import PlainNetwork
-from edge_ad.detectors.fader.network import Inpainter
 from edge_ad.detectors.model_folder import read_description
 from edge_ad.metrics.aupro import MapAndMask, au_pro
 from edge_ad.metrics.ranking import auroc
@@ -35,6 +37,12 @@ from edge_ad.runtime.preprocess import preprocess
 
 SETS = ("magnetic_tile", "kolektor_sdd", "elpv_poly", "deep_pcb")
 ROOT = Path(__file__).resolve().parents[2]
+COMPARISONS: dict[str, dict[str, Any]] = {
+    "msgms": {"compare": "msgms", "standardise": False},
+    "msgms, standardised": {"compare": "msgms", "standardise": True},
+    "l2, standardised": {"compare": "l2", "standardise": True},
+    "both, standardised": {"compare": "both", "standardise": True},
+}
 Maps = list[npt.NDArray[np.float32]]
 
 
@@ -47,15 +55,30 @@ def fitted(data: Path, folder: Path, preset: str, changes: dict[str, Any]) -> Fa
 
 
 @torch.no_grad()
-def anomaly_maps(network: PlainNetwork, detector: Fader, images: list[LabelledImage]) -> Maps:
-    """Each image's map (S, S)."""
-    spec = detector.input.preprocess
-    return [
-        network(torch.from_numpy(preprocess(spec, read_image(image.path))))[0, 0].numpy() for image in images
-    ]
+def variants(detector: Fader, data: Path, images: list[LabelledFile]) -> Iterator[tuple[str, Maps]]:
+    """Maps (S, S) of all `images` with each way to compare, without and with attenuation, by "attenuation|compare"."""
+    spec, splits = detector.input.preprocess, find_splits(detector.splits, data)
+    forms = {"none": detector.network().without_attenuation()}
+    if detector.inpainter.gates:
+        forms[detector.config.attenuation] = detector.network()
+    for attenuation, network in forms.items():
+        good, tested = (
+            [_pair(network, preprocess(spec, read_image(path))) for path in paths]
+            for paths in (splits.fit, [image.path for image in images])
+        )
+        for name, changes in COMPARISONS.items():
+            comparison = Comparison(detector.config.model_copy(update=changes))
+            comparison.fit(good)
+            yield f"{attenuation}|{name}", [comparison(x, y)[0, 0].numpy() for x, y in tested]
 
 
-def figures(images: list[LabelledImage], maps: Maps) -> tuple[float, float | None]:
+def _pair(network: PlainNetwork, pixels: npt.NDArray[Any]) -> tuple[torch.Tensor, torch.Tensor]:
+    """An image and its reconstruction, 0..1."""
+    x = torch.from_numpy(pixels).float() / 255
+    return x, network.reconstruct(x).clamp(0, 1)
+
+
+def figures(images: list[LabelledFile], maps: Maps) -> tuple[float, float | None]:
     """Image AUROC of the maps' maxima, and AU-PRO where there are masks."""
     area = auroc([image.anomalous for image in images], [float(m.max()) for m in maps]).value
     if not any(image.mask is not None for image in images):
@@ -80,22 +103,19 @@ def measured(data: Path, folder: Path, preset: str, changes: dict[str, Any]) -> 
         return dict(json.loads(kept.read_text()))
     detector = fitted(data, folder, preset, changes)
     images = list_labelled(data)
-    open_ = PlainNetwork(detector.config, Inpainter(detector.inpainter.unet, {}), detector.mask).eval()
-    found: dict[str, Any] = {"without": figures(images, anomaly_maps(open_, detector, images))}
-    if detector.inpainter.gates:
-        found["with"] = figures(images, anomaly_maps(detector.network(), detector, images))
-        found["identity"] = detector.fit_info["identity"]
+    found: dict[str, Any] = {key: figures(images, maps) for key, maps in variants(detector, data, images)}
+    found["identity"] = detector.fit_info.get("identity")
     kept.write_text(json.dumps(found) + "\n")
     return found
 
 
-def row(name: str, attenuation: str, found: list[tuple[float, float | None]]) -> str:
+def row(names: list[str], found: list[tuple[float, float | None]]) -> str:
     """One line of the table."""
     areas, pros = [f[0] for f in found], [f[1] for f in found]
     cells = [f"{a:.3f} / {'none' if p is None else f'{p:.3f}'}" for a, p in found]
     known = [p for p in pros if p is not None]
     mean = f"{np.mean(areas):.3f} / {f'{np.mean(known):.3f}' if known else 'none'}"
-    return "| " + " | ".join([name, attenuation, *cells, mean]) + " |"
+    return "| " + " | ".join([*names, *cells, mean]) + " |"
 
 
 @click.command(help=__doc__.splitlines()[0])
@@ -108,16 +128,17 @@ def row(name: str, attenuation: str, found: list[tuple[float, float | None]]) ->
     "--attenuation", type=click.Choice(get_args(AttenuationName)), default="soft", show_default=True
 )
 @click.option("--mosaic", type=int, help="Side of the mosaic's blocks, px; the preset's unless given.")
+@click.option("--compare", type=click.Choice(list(COMPARISONS)), help="Print this way to compare only.")
 @click.option("--set", "sets", multiple=True, default=SETS, show_default=True)
 @click.option("--work", type=click.Path(path_type=Path), required=True, help="Folder for models and figures.")
 def main(
     preset: str, steps: int | None, masks: tuple[str, ...], attenuation: str, mosaic: int | None,
-    sets: tuple[str, ...], work: Path,
+    compare: str | None,     sets: tuple[str, ...], work: Path,
 ) -> None:  # fmt: skip
     torch.set_num_threads(1)
     images = Path(os.environ.get("EDGE_AD_DATA", ROOT.parent / "shared" / "data")) / "images"
     print("Image AUROC / AU-PRO.\n")
-    head = ["mask", "attenuation", *sets, "mean"]
+    head = ["mask", "attenuation", "compare", *sets, "mean"]
     print("| " + " | ".join(head) + " |\n|" + " --- |" * len(head), flush=True)
     for mask in masks or get_args(MaskName):
         changes: dict[str, Any] = {"mask": mask, "attenuation": attenuation}
@@ -125,9 +146,10 @@ def main(
         changes |= {} if mosaic is None else {"mosaic_px": mosaic}
         tag = "-".join([preset, *(str(changes[k]) for k in sorted(changes))])
         found = [measured(images / name, work / f"{name}-{tag}", preset, changes) for name in sets]
-        print(row(mask, "none", [tuple(f["without"]) for f in found]), flush=True)
-        if attenuation != "none":
-            print(row(mask, attenuation, [tuple(f["with"]) for f in found]), flush=True)
+        for key in [k for k in found[0] if "|" in k]:
+            if compare in (None, key.split("|")[1]):
+                print(row([mask, *key.split("|")], [tuple(f[key]) for f in found]), flush=True)
+        print(f"identity on good parts: {[f['identity'] for f in found]}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

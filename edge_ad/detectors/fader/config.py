@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 MaskName = Literal["mosaic", "template", "two-pass", "saliency"]
 AttenuationName = Literal["none", "soft", "prototype"]
+CompareName = Literal["msgms", "l2", "both"]
 Precision = Literal["auto", "fp32", "bf16"]
 
 LEVELS = 3  # skip connections of the U-Net, the shallowest first
@@ -22,10 +23,11 @@ class FaderConfig(BaseModel):
     "two-pass" and "saliency" hide. deviation: standard deviations from which "template" hides a cell.
     attenuation: what the MLP puts in place of what it takes away: zeros ("soft") or the mean feature of good parts
     ("prototype"); "none" leaves the skip connections alone. attenuated_levels: which have an MLP; 0 is the
-    shallowest. steps: optimiser steps of the U-Net, of `batch` images each. attenuation_share: steps of the MLP, as a
-    share of `steps`; a time budget is shared out alike. hole_share: largest share of its cells that a mask loses in
-    the hard cases that the MLP learns from. kept_quantile: cells whose error is within this quantile of good parts'
-    count as repaired.
+    shallowest. compare: how image and reconstruction are compared (see `comparison`). standardise: the map by its mean
+    and deviation at each pixel over good parts. steps: optimiser steps of the U-Net, of `batch` images each.
+    attenuation_share: steps of the MLP, as a share of `steps`; a time budget is shared out alike. hole_share: largest
+    share of its cells that a mask loses in the hard cases that the MLP learns from. kept_quantile: cells whose error is
+    within this quantile of good parts' count as repaired.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,6 +44,8 @@ class FaderConfig(BaseModel):
     attenuated_levels: Annotated[tuple[Annotated[int, Field(ge=0, lt=LEVELS)], ...], Field(min_length=1)] = (
         0,
     )
+    compare: CompareName = "both"
+    standardise: bool = True
     steps: Annotated[int, Field(gt=0)]
     attenuation_share: Annotated[float, Field(gt=0, le=1)] = 0.25
     batch: Annotated[int, Field(gt=1)]

@@ -12,6 +12,7 @@ import numpy as np
 from edge_ad.bundle.manifest import DetectorInfo, HeadSpec, InputSpec, Threshold
 from edge_ad.data.splits import Splits
 from edge_ad.detectors.base import Outputs, Part, Staged
+from edge_ad.detectors.fader.comparison import Comparison
 from edge_ad.detectors.fader.config import FaderConfig
 from edge_ad.detectors.fader.forms import PlainNetwork, staged
 from edge_ad.detectors.fader.masks import Mask, make_mask
@@ -35,7 +36,8 @@ VERSION = 1
 
 @dataclass
 class Fader:
-    """The detector contract for FADeR. inpainter: U-Net and gates; mask: what is hidden from it, fitted."""
+    """The detector contract for FADeR. inpainter: U-Net and gates; mask: what is hidden from it, fitted;
+    comparison: of image and reconstruction, fitted."""
 
     name: ClassVar[str] = NAME
     outputs: ClassVar[tuple[str, ...]] = ("maps",)
@@ -44,6 +46,7 @@ class Fader:
     splits: Splits
     inpainter: Inpainter
     mask: Mask
+    comparison: Comparison
     fit_info: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -55,7 +58,7 @@ class Fader:
 
     def network(self) -> PlainNetwork:
         """The network as published, in evaluation mode."""
-        return PlainNetwork(self.config, self.inpainter, self.mask).eval()
+        return PlainNetwork(self.config, self.inpainter, self.mask, self.comparison).eval()
 
     def simplified(self) -> Staged:
         """The same map, staged (see `forms`)."""
@@ -91,7 +94,7 @@ class Fader:
             (
                 "simplify",
                 "Batch norms and pixel scaling folded into convolutions; mask and mosaic before the U-Net and the "
-                "gradient similarity behind it are computed in float32 and not quantized.",
+                "comparison behind it are computed in float32 and not quantized.",
             ),
             (
                 "calibrate",
@@ -114,7 +117,9 @@ class Fader:
 
     def save(self, folder: Path) -> None:
         """Write the model folder."""
-        tensors = module_tensors(unet=self.inpainter.unet, gates=self.inpainter.gates, mask=self.mask)
+        tensors = module_tensors(
+            unet=self.inpainter.unet, gates=self.inpainter.gates, mask=self.mask, comparison=self.comparison
+        )
         write_model(folder, NAME, VERSION, self.config, self.splits, self.fit_info, tensors)
 
     @classmethod
@@ -126,8 +131,15 @@ class Fader:
             splits = Splits.model_validate(described["splits"])
             gates = make_gates(config.widths, config.attenuated_levels, config.cell_px, config.attenuation)
             inpainter, mask = Inpainter(UNet(config.widths), gates), make_mask(config)
-            load_modules(read_tensors(folder), unet=inpainter.unet, gates=inpainter.gates, mask=mask)
-            return cls(config, splits, inpainter.eval(), mask, described["fit"])
+            comparison = Comparison(config)
+            load_modules(
+                read_tensors(folder),
+                unet=inpainter.unet,
+                gates=inpainter.gates,
+                mask=mask,
+                comparison=comparison,
+            )
+            return cls(config, splits, inpainter.eval(), mask, comparison, described["fit"])
         except LOAD_ERRORS as error:
             raise damaged(error, folder) from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from edge_ad.data.splits import split_normals, train_good
+from edge_ad.detectors.fader.comparison import Comparison
 from edge_ad.detectors.fader.config import FaderConfig
 from edge_ad.detectors.fader.detector import Fader
 from edge_ad.detectors.fader.forms import PlainNetwork
@@ -19,6 +21,7 @@ from edge_ad.detectors.images import read_images
 from edge_ad.detectors.loop import CHECKPOINT, LoopState, Progress, hardware_bfloat16
 from edge_ad.detectors.model_folder import begin_fit, end_fit
 
+MAX_COMPARED, CHUNK = 1_000, 8
 ATTENUATION_CHECKPOINT = "attenuation.pt"
 MIN_MEAN_FACTOR, MAX_ERROR_CHANGE = 0.95, 0.01  # what "leaves good parts alone" means
 
@@ -56,7 +59,7 @@ def fit(
     unet = trained_module(first.unet)
     assert isinstance(unet, UNet)
     gates = make_gates(config.widths, config.attenuated_levels, config.cell_px, config.attenuation)
-    network = PlainNetwork(config, Inpainter(unet, gates), mask).eval()
+    network = PlainNetwork(config, Inpainter(unet, gates), mask, Comparison(config)).eval()
     states = [first.loop.state]
     if gates:
         second = AttenuationTraining(network, images, bfloat16)
@@ -65,7 +68,8 @@ def fit(
         budget = _share(budget_s, 1, shares)
         states.append(second.loop.run(second.losses, budget, second_checkpoint, _part(progress, 1, shares)))
     network.requires_grad_(False).eval()
-    detector = Fader(config, splits, network.inpainter, mask, _told(states, bfloat16))
+    fit_comparison(network, images)
+    detector = Fader(config, splits, network.inpainter, mask, network.comparison, _told(states, bfloat16))
     detector.fit_info["inputs"] = {k: len(getattr(splits, k)) for k in ("fit", "calibration", "threshold")}
     calibration = read_images(train_good(data), splits.calibration, config.size)
     if gates:
@@ -73,6 +77,18 @@ def fit(
     detector.save(out)
     end_fit(out)
     return detector
+
+
+@torch.no_grad()
+def fit_comparison(network: PlainNetwork, images: Tensor) -> None:
+    """Learn how the network's map varies on good parts, `images` (N, 3, S, S) uint8; the first MAX_COMPARED of them."""
+
+    def pairs() -> Iterator[tuple[Tensor, Tensor]]:
+        for chunk in images[:MAX_COMPARED].split(CHUNK):
+            x = chunk.float() / 255
+            yield x, network.reconstruct(x).clamp(0, 1)
+
+    network.comparison.fit(pairs())
 
 
 @torch.no_grad()

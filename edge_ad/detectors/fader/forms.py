@@ -1,7 +1,7 @@
 """FADeR as one network: plain, as published, and staged for quantization, computing the same map.
 
-Both take raw pixels (1, 3, S, S) uint8 and give `maps` (1, 1, S, S) float32: 1 - GMS of image and reconstruction,
-averaged over scales and smoothed. The head takes the maximum.
+Both take raw pixels (1, 3, S, S) uint8 and give `maps` (1, 1, S, S) float32: how image and reconstruction differ, see
+`comparison`. The head takes the maximum.
 """
 
 from __future__ import annotations
@@ -9,19 +9,25 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from edge_ad.detectors.base import Staged
+from edge_ad.detectors.fader.comparison import Comparison
 from edge_ad.detectors.fader.config import FaderConfig
 from edge_ad.detectors.fader.masks import Mask, hide, mosaic, worst_cells
 from edge_ad.detectors.fader.network import Inpainter
 from edge_ad.detectors.fader.quantizable import WHITE, QuantizableInpainter
-from edge_ad.detectors.fader.similarity import msgms_map, smooth
 
 
 class PlainNetwork(nn.Module):
     """Mask, inpaint, compare: each as published."""
 
-    def __init__(self, config: FaderConfig, inpainter: Inpainter, mask: Mask):
+    def __init__(self, config: FaderConfig, inpainter: Inpainter, mask: Mask, comparison: Comparison):
         super().__init__()
-        self.config, self.inpainter, self.mask = config, inpainter, mask
+        self.config, self.inpainter, self.mask, self.comparison = config, inpainter, mask, comparison
+
+    def without_attenuation(self) -> PlainNetwork:
+        """The same with the U-Net alone."""
+        return PlainNetwork(
+            self.config, Inpainter(self.inpainter.unet, {}), self.mask, self.comparison
+        ).eval()
 
     def hidden(self, x: Tensor) -> Tensor:
         """Which cells of x (N, 3, S, S), 0..1, are hidden: (N, 1, g, g), 1 for those."""
@@ -38,7 +44,7 @@ class PlainNetwork(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         x = pixels.float() / WHITE
         y = self.reconstruct(x).clamp(0, 1)
-        return smooth(msgms_map(x, y, published=True), self.config.smoothing_px)
+        return self.comparison(x, y, published=True)
 
 
 class Front(nn.Module):
@@ -77,18 +83,18 @@ class TwoPasses(nn.Module):
 class Tail(nn.Module):
     """What is exact behind the U-Net: its pixels and the image in 0..1 to the map."""
 
-    def __init__(self, smoothing_px: int):
+    def __init__(self, comparison: Comparison):
         super().__init__()
-        self.smoothing_px = smoothing_px
+        self.comparison = comparison
 
     def forward(self, reconstruction: Tensor, x: Tensor) -> Tensor:
-        return smooth(msgms_map(x, (reconstruction / WHITE).clamp(0, 1)), self.smoothing_px)
+        return self.comparison(x, (reconstruction / WHITE).clamp(0, 1))
 
 
 def staged(plain: PlainNetwork) -> Staged:
     """The same function with the U-Net as the part that is quantized, its batch norms and scaling folded."""
     inpainter = QuantizableInpainter(plain.inpainter, plain.config.attenuated_levels)
-    front, tail = Front(plain.config, plain.mask), Tail(plain.config.smoothing_px)
+    front, tail = Front(plain.config, plain.mask), Tail(plain.comparison)
     if plain.config.mask == "two-pass":
         return Staged(front, TwoPasses(plain.config, inpainter), tail, core_inputs=2).eval()
     return Staged(front, inpainter, tail).eval()

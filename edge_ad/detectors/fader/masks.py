@@ -107,7 +107,9 @@ class Saliency(nn.Module):
             [self.distance(chunk.float() / 255).flatten() for chunk in images.split(_CHUNK)]
         )
         rank = max(1, round((1 - self.share) * distances.numel()))
-        self.limit.copy_(distances.kthvalue(rank).values)
+        # between two distances, so that no cell of these images lies on the limit and turns with the last digit
+        near = distances.kthvalue(rank).values + distances.kthvalue(min(rank + 1, distances.numel())).values
+        self.limit.copy_(near / 2)
 
 
 Mask = HideAll | TemplateDeviation | Saliency

@@ -17,7 +17,7 @@ from edge_ad.data.defects import defective
 from edge_ad.detectors.fader.config import FaderConfig
 from edge_ad.detectors.fader.forms import PlainNetwork
 from edge_ad.detectors.fader.masks import Mask, hide
-from edge_ad.detectors.fader.network import Attenuation, Inpainter, UNet
+from edge_ad.detectors.fader.network import Attenuation, UNet
 from edge_ad.detectors.fader.similarity import reconstruction_losses
 from edge_ad.detectors.loop import Loop, Losses, fingerprint
 
@@ -152,9 +152,7 @@ class AttenuationTraining:
     @torch.no_grad()
     def _error_limits(self) -> tuple[float, float]:
         """Quantiles of the cells' errors on good parts: up to the first a cell is restored, from the second lost."""
-        open_ = PlainNetwork(
-            self.config, Inpainter(self.network.inpainter.unet, {}), self.network.mask
-        ).eval()
+        open_ = self.network.without_attenuation()
         errors = []
         for chunk in self.images[:N_HARD].split(_CHUNK):
             x = chunk.float() / 255

@@ -8,6 +8,7 @@ import torch
 from scipy.ndimage import uniform_filter
 from torch import Tensor
 
+from edge_ad.detectors.fader.comparison import Comparison
 from edge_ad.detectors.fader.config import PRESETS, FaderConfig
 from edge_ad.detectors.fader.forms import PlainNetwork, staged
 from edge_ad.detectors.fader.masks import hide, make_mask, mosaic, worst_cells
@@ -48,7 +49,11 @@ def _network(config: FaderConfig) -> PlainNetwork:
         gate.prototype.uniform_()
     mask = make_mask(config)
     mask.fit(_images(12, config.size) // 2)
-    return PlainNetwork(config, Inpainter(unet, gates), mask).eval().requires_grad_(False)
+    comparison = Comparison(config)
+    network = PlainNetwork(config, Inpainter(unet, gates), mask, comparison).eval().requires_grad_(False)
+    good = _images(12, config.size) // 2
+    comparison.fit((x, network.reconstruct(x).clamp(0, 1)) for x in good[:, None].float() / 255)
+    return network
 
 
 @pytest.mark.parametrize(("preset", "millions"), [("small", 0.587), ("micro", 0.148)])
@@ -67,7 +72,9 @@ def test_gate_has_two_layers_of_the_specified_size() -> None:
 @pytest.mark.parametrize("attenuation", ["none", "soft", "prototype"])
 @torch.no_grad()
 def test_staged_is_the_plain_network(mask: str, attenuation: str) -> None:
-    plain = _network(_config(mask=mask, attenuation=attenuation, attenuated_levels=(0, 2)))
+    compare = "msgms" if attenuation == "none" else "both"
+    changes = {"mask": mask, "attenuation": attenuation, "attenuated_levels": (0, 2)}
+    plain = _network(_config(**changes, compare=compare, standardise=attenuation == "soft"))
     form = staged(plain)
     for image in _images(3):
         expected, found = plain(image[None]), form(image[None])
@@ -80,7 +87,7 @@ def test_staged_is_the_plain_network(mask: str, attenuation: str) -> None:
 def test_a_gate_that_is_open_is_the_u_net_to_the_bit_and_one_that_closes_is_not() -> None:
     config = _config(attenuated_levels=(0, 1, 2))
     plain = _network(config)
-    open_ = PlainNetwork(config, Inpainter(plain.inpainter.unet, {}), plain.mask).eval()
+    open_ = plain.without_attenuation()
     x = _images(1)
     assert not torch.equal(plain(x), open_(x))
     for gate in plain.inpainter.gates.values():
@@ -155,6 +162,24 @@ def test_ssim_of_flat_images_and_of_equal_ones() -> None:
     x = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(3))
     assert float(ssim_loss(x, x)) == pytest.approx(0, abs=1e-6)
     assert float(ssim_loss(x, 1 - x)) > 1  # structure turned around
+
+
+def test_standardised_maps_have_unit_scale_where_good_parts_vary_and_see_a_change_there() -> None:
+    config = _config(compare="l2")
+    generator = torch.Generator().manual_seed(9)
+    comparison = Comparison(config)
+    x = torch.full((1, 3, 64, 64), 0.5)
+    noise = torch.rand(60, 1, 64, 64, generator=generator).expand(-1, 3, -1, -1).clone()
+    noise[..., :32] *= 0.01  # the left half is always restored well
+    pairs = [(x, x + n[None] * 0.2) for n in noise]
+    comparison.fit(pairs)
+    maps = torch.cat([comparison(*pair) for pair in pairs])
+    assert float(maps.mean().abs()) < 1e-3
+    assert 0.2 < float(maps[..., 36:].std(0).mean()) < 1.0 and float(maps[..., :28].std(0).mean()) < 0.01
+    spoiled = x + noise[:1] * 0.2
+    spoiled[..., 10:20, 10:20] += 0.15
+    row, column = divmod(int(comparison(x, spoiled).argmax()), 64)
+    assert 8 <= row < 22 and 8 <= column < 22
 
 
 @pytest.mark.parametrize(("preset", "side"), [("small", 21), ("micro", 5)])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +12,13 @@ import torch
 pytest.importorskip("openvino")
 pytest.importorskip("nncf")
 
-from edge_ad.compile.capture import capture, check_parity
+from edge_ad.compile.capture import Captured, capture, check_parity
 from edge_ad.compile.target import Calibration, Precision
 from edge_ad.data.splits import Splits
+from edge_ad.detectors.fader.comparison import Comparison
 from edge_ad.detectors.fader.config import PRESETS, FaderConfig
 from edge_ad.detectors.fader.detector import Fader
+from edge_ad.detectors.fader.fit import fit_comparison
 from edge_ad.detectors.fader.masks import make_mask
 from edge_ad.detectors.fader.network import Inpainter, UNet, make_gates
 from edge_ad.runtime.engines import open_model
@@ -57,15 +58,15 @@ def _detector(config: FaderConfig, open_gates: bool = False) -> Fader:
     mask = make_mask(config).requires_grad_(False).eval()
     mask.fit(torch.from_numpy(np.concatenate(_images())))
     splits = Splits(seed=0, fit=[], calibration=[], threshold=[])
-    return Fader(config, splits, Inpainter(unet, gates).eval().requires_grad_(False), mask)
+    inpainter = Inpainter(unet, gates).eval().requires_grad_(False)
+    detector = Fader(config, splits, inpainter, mask, Comparison(config))
+    fit_comparison(detector.network().without_attenuation(), torch.from_numpy(np.concatenate(_images())))
+    return detector
 
 
-def _engine(detector: Fader, folder: Path, precision: Precision) -> Engine:
-    def batches() -> Iterator[Batch]:
-        return iter(_images())
-
-    calibration = Calibration(batches, N) if precision == "int8" else None
-    lowered = TARGET.lower(capture(detector), precision, calibration)
+def _engine(captured: Captured, folder: Path, precision: Precision) -> Engine:
+    calibration = Calibration(lambda: iter(_images()), N) if precision == "int8" else None
+    lowered = TARGET.lower(captured, precision, calibration)
     folder.mkdir()
     for name, content in lowered.files.items():
         (folder / name).write_bytes(content)
@@ -80,33 +81,44 @@ def _config(**changes: object) -> FaderConfig:
     return FaderConfig.model_validate({**PRESETS["micro"].model_dump(), **changes})
 
 
-@pytest.mark.parametrize("mask", ["mosaic", "template", "two-pass", "saliency"])
-def test_exported_float_network_is_the_published_one(tmp_path: Path, mask: str) -> None:
-    detector = _detector(_config(mask=mask))
-    parity = check_parity(detector, _engine(detector, tmp_path / "m", "fp32"), iter(_images()))
+@pytest.mark.parametrize(
+    ("mask", "attenuation", "compare", "standardise"),
+    [
+        ("template", "prototype", "msgms", False),
+        ("two-pass", "soft", "both", True),
+        ("saliency", "none", "l2", True),
+    ],
+)
+def test_exported_float_network_is_the_published_one(
+    tmp_path: Path, mask: str, attenuation: str, compare: str, standardise: bool
+) -> None:
+    config = _config(mask=mask, attenuation=attenuation, compare=compare, standardise=standardise)
+    detector = _detector(config)
+    parity = check_parity(detector, _engine(capture(detector), tmp_path / "m", "fp32"), iter(_images()))
     assert parity.n == N and parity.worst <= 1e-3
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
-@pytest.mark.parametrize(("attenuation", "levels"), [("soft", (0,)), ("prototype", (0, 1, 2))])
-def test_a_gate_of_all_ones_changes_no_bit(
-    tmp_path: Path, precision: Precision, attenuation: str, levels: tuple[int, ...]
-) -> None:
-    base = _detector(_config(attenuation="none", attenuated_levels=levels))
-    config = _config(attenuation=attenuation, attenuated_levels=levels)
-    expected = _maps(_engine(base, tmp_path / "base", precision))
-    found = _maps(_engine(_detector(config, open_gates=True), tmp_path / "ones", precision))
-    assert expected.std() > 1e-3
-    assert np.array_equal(found, expected)
-    other = _maps(_engine(_detector(config), tmp_path / "other", precision))
-    assert not np.array_equal(other, expected)
+def test_a_gate_of_all_ones_changes_no_bit_in_float_and_in_int8(tmp_path: Path) -> None:
+    levels = (0, 2)
+    forms = {
+        kind: capture(_detector(_config(attenuation=kind, attenuated_levels=levels), open_gates=True))
+        for kind in ("none", "soft", "prototype")
+    }
+    for precision in ("fp32", "int8"):
+        maps = {
+            kind: _maps(_engine(form, tmp_path / f"{kind}-{precision}", precision))
+            for kind, form in forms.items()
+        }
+        assert maps["none"].std() > 1e-3
+        assert np.array_equal(maps["soft"], maps["none"])
+        assert np.array_equal(maps["prototype"], maps["none"])
 
 
 def test_int8_is_near_float_and_really_quantized(tmp_path: Path) -> None:
-    detector = _detector(_config())
-    float_, int8 = (_maps(_engine(detector, tmp_path / p, p)) for p in ("fp32", "int8"))
+    captured = capture(_detector(_config(compare="msgms", standardise=False)))
+    float_, int8 = (_maps(_engine(captured, tmp_path / p, p)) for p in ("fp32", "int8"))
     assert not np.array_equal(float_, int8)
     assert np.abs(int8 - float_).max() < 0.1 * float_.max()
-    lowered = TARGET.lower(capture(detector), "int8", Calibration(lambda: iter(_images()), N))
+    lowered = TARGET.lower(captured, "int8", Calibration(lambda: iter(_images()), N))
     kept = [d for d in lowered.decisions if "kept in float32" in d]
     assert kept and kept[0].endswith("none.")
