@@ -15,6 +15,9 @@ above its threshold: that differs at calibration scores only, and makes the form
 RejEx (Perini and Davis, Unsupervised Anomaly Detection with Rejection, NeurIPS 2023) rejects a verdict that is
 less stable than a constant, which needs no labels. `below` never falls as s rises, so what is rejected is an
 interval of scores, and a device compares with its two ends instead of evaluating binomials.
+
+P takes p for known. The sample at hand is itself one draw, so on average over samples a verdict at an end of the
+band holds less often: asked for 0.9, in about 0.82 of later calibrations; asked for 0.99, in about 0.95.
 """
 
 from __future__ import annotations
@@ -120,10 +123,10 @@ def _check_support(threshold: Threshold, stability: float) -> None:
 
 
 def _inputs_needed(rate: float, stability: float) -> int:
-    """How many scores support `stability` at a false-alarm rate, however many more there are.
+    """A number of scores from which on `stability` is supported at a false-alarm rate.
 
-    Binomial(n, 1 / (n + 2)) exceeds `fewest` less often than Poisson's distribution with mean 1, at every n, so
-    the Poisson quantile says how many ranks there must be on either side of the threshold: above it,
+    Binomial(n, 1 / (n + 2)) reaches a count less often than Poisson's distribution with mean 1, at every n, so
+    the Poisson quantile, `fewest`, says how many ranks there must be on either side of the threshold: above it,
     floor(rate (n + 1)) >= fewest, and up to it, n + 1 - floor(rate (n + 1)) >= fewest.
     """
     fewest = 1 + int(poisson.isf(1 - stability, 1))

@@ -25,7 +25,7 @@ from sklearn.metrics import roc_auc_score
 
 from edge_ad.bundle.manifest import Thresholds
 from edge_ad.compile import openvino_ir
-from edge_ad.compile.capture import capture
+from edge_ad.compile.capture import Captured, capture
 from edge_ad.compile.target import Calibration, Precision
 from edge_ad.data.series_splits import SeriesSplits
 from edge_ad.detectors.model_folder import load_modules, module_tensors
@@ -49,6 +49,7 @@ HOP = 16
 BUFFER = 64  # rows before and after an anomaly that count in part, in VUS and PATE
 CONTEXTS = (512, 256, 128, 64)
 SETS = ("skab", "smd", "asd", "nab", "ucr", "cwru_48k")
+PRECISIONS: tuple[Precision, ...] = ("fp32", "int8")
 RATE = 0.05  # false alarms wanted of the thresholds whose drift is told
 CWRU_ROWS = 24_000  # of each fault's record
 CALIBRATION_SHARE = 0.2
@@ -159,7 +160,7 @@ def fitted(entity: Entity, budget_s: float, work: Path) -> TsPulse:
 class Compiled:
     """One compiled form of an entity's TSPulse: the engine and the head that a device has."""
 
-    def __init__(self, entity: Entity, detector: TsPulse, precision: Precision):
+    def __init__(self, entity: Entity, detector: TsPulse, captured: Captured, precision: Precision):
         self._context, self._detector = entity.context, detector
         self._errors: dict[tuple[int, int, int], npt.NDArray[np.float32]] = {}
         held = [(x, entity.ends(x, first)) for x, first in held_back(entity)[1]]
@@ -280,7 +281,8 @@ def main(budget: float, work: Path, chosen: tuple[str, ...]) -> None:
         if entity.set not in chosen:
             continue
         detector = fitted(entity, budget, work)
-        float_, int8 = Compiled(entity, detector, "fp32"), Compiled(entity, detector, "int8")
+        captured = capture(detector)
+        float_, int8 = (Compiled(entity, detector, captured, precision) for precision in PRECISIONS)
         scores = [float_.score, int8.score, *map(float_.alone, STREAMS), isolation_forest(entity),
                   pca_reconstruction(entity)]  # fmt: skip
         figures = [measure(entity, score) for score in scores]

@@ -52,6 +52,45 @@ def test_a_manifest_of_a_newer_minor_form_would_stay_canonical() -> None:
     assert is_canonical(b'{"known":1,"later":{"a":[1.5,null]}}')
 
 
+BAND = {"lower": 0.4, "upper": 0.7, "stability": 0.9, "expected_rate": 0.1, "n": 19, "method": "exceed"}
+
+
+def _with_band(sample, **changes: Any) -> dict[str, Any]:
+    data = copy.deepcopy(sample.data)
+    data["payloads"][0]["thresholds"]["rejection"] = {**BAND, **changes}
+    return data
+
+
+def test_a_rejection_band_stands_in_the_manifest(sample) -> None:
+    manifest = parse(raw(_with_band(sample)))
+    thresholds = manifest.payloads[0].thresholds
+    assert thresholds is not None and thresholds.rejection is not None
+    assert thresholds.rejection.model_dump() == BAND
+    assert parse(canonical(manifest)) == manifest
+    assert digest(manifest) != digest(sample.manifest)
+
+
+def test_a_bundle_without_a_band_is_written_as_before_there_were_bands(sample) -> None:
+    """Devices whose runtime refuses unknown keys still read it."""
+    assert b"rejection" not in canonical(sample.manifest)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"lower": 0.6}, "thresholds: .*the rejection band does not hold the compiled threshold"),
+        ({"upper": 0.4}, "thresholds: .*the rejection band does not hold the compiled threshold"),
+        ({"upper": "inf"}, "thresholds.rejection.upper"),
+        ({"stability": 0.5}, "thresholds.rejection.stability"),
+        ({"stability": 1.0}, "thresholds.rejection.stability"),
+        ({"method": "guess"}, "thresholds.rejection.method"),
+    ],
+)
+def test_a_band_that_cannot_be_is_refused(sample, changes: dict[str, Any], text: str) -> None:
+    with pytest.raises(SchemaError, match=f"manifest key payloads.0.{text}"):
+        parse(raw(_with_band(sample, **changes)))
+
+
 @pytest.mark.parametrize(
     ("path", "value", "text"),
     [

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge_ad.bundle.manifest import Rejection
 from edge_ad.errors import EngineError, UsageError
 from edge_ad.runtime.decision import SEPARATE_PARTS, Change, Decision, DecisionConfig
 
@@ -21,6 +22,22 @@ CONFIGS = st.builds(
     st.integers(1, 9),
     st.floats(0.0, 1.0),
 ) | st.just(SEPARATE_PARTS)
+
+
+def band(lower: float, upper: float) -> Rejection:
+    return Rejection(lower=lower, upper=upper, stability=0.9, expected_rate=0.1, n=99)
+
+
+BAND = band(0.8, 1.5)  # around the threshold 1.0
+
+
+def verdicts(
+    scores: list[float], config: DecisionConfig | None = None, rejection: Rejection = BAND
+) -> list[tuple[int, str, str]]:
+    """(frame, kind, verdict) of everything reported; frame -1 is the close."""
+    decision = Decision(1.0, config, rejection)
+    found = [(i, c.kind, c.verdict) for i, score in enumerate(scores) for c in decision.step(score)]
+    return found + [(-1, c.kind, c.verdict) for c in decision.close()]
 
 
 def changes(
@@ -171,3 +188,114 @@ def test_settings_that_cannot_be_right_are_refused(bad: dict[str, float]) -> Non
 def test_a_threshold_that_is_no_number_is_refused() -> None:
     with pytest.raises(UsageError, match="finite"):
         Decision(float("nan"))
+
+
+# With a rejection band: threshold 1.0, uncertain in (0.8, 1.5]
+
+
+def test_a_frame_is_uncertain_above_the_lower_end_up_to_and_with_the_upper() -> None:
+    decision = Decision(1.0, rejection=BAND)
+    judged = [decision.verdict(score) for score in (0.8, 0.81, 1.0, 1.01, 1.5, 1.51)]
+    assert judged == ["normal", "uncertain", "uncertain", "uncertain", "uncertain", "anomalous"]
+    assert [Decision(1.0).verdict(score) for score in (1.0, 1.01)] == ["normal", "anomalous"]
+
+
+@settings(max_examples=200, deadline=None)
+@given(SCORES, CONFIGS, st.floats(-2, 2))
+def test_an_empty_band_changes_nothing(scores: list[float], config: DecisionConfig, threshold: float) -> None:
+    plain, banded = Decision(threshold, config), Decision(threshold, config, band(threshold, threshold))
+    for score in scores:
+        assert plain.is_new_peak(score) == banded.is_new_peak(score)
+        assert plain.step(score) == banded.step(score)
+        assert plain.open == banded.open
+    assert plain.close() == banded.close()
+
+
+@settings(max_examples=300, deadline=None)
+@given(SCORES, CONFIGS)
+def test_a_band_moves_where_events_begin_and_end_to_its_lower_end(
+    scores: list[float], config: DecisionConfig
+) -> None:
+    """What is uncertain counts towards an event; only the records between, and their verdicts, are others."""
+    decision = Decision(1.0, config, BAND)
+    found = [(i, c.kind, c.number) for i, score in enumerate(scores) for c in decision.step(score)]
+    assert [c for c in found if c[1] != "update"] == [
+        c for c in changes(scores, config, threshold=0.8) if c[1] != "update" and c[0] >= 0
+    ]
+
+
+@settings(max_examples=300, deadline=None)
+@given(SCORES, CONFIGS)
+def test_an_event_is_anomalous_from_where_k_of_the_last_n_frames_are_and_says_so_at_once(
+    scores: list[float], config: DecisionConfig
+) -> None:
+    since, expected = 0, "uncertain"
+    decision = Decision(1.0, config, BAND)
+    for i, score in enumerate(scores):
+        was_open = decision.open
+        told = decision.step(score)
+        enough = sum(s > 1.5 for s in scores[max(since, i + 1 - config.n) : i + 1]) >= config.k
+        if was_open and enough and expected == "uncertain":
+            assert [c.kind for c in told] == ["update"]
+        if enough:
+            expected = "anomalous"
+        assert all(change.verdict == expected for change in told)
+        if told and not decision.open:
+            since, expected = i + 1, "uncertain"
+    assert all(change.verdict == expected for change in decision.close())
+
+
+def test_an_uncertain_event_hardens_with_an_update_and_stays_anomalous_to_its_end() -> None:
+    config = DecisionConfig(release=2, update_interval=99, rise=99)
+    assert verdicts([1.2, 1.1, 1.6, 1.2, 0.5, 0.5], config) == [
+        (0, "new", "uncertain"), (2, "update", "anomalous"), (5, "end", "anomalous"),
+    ]  # fmt: skip
+
+
+def test_an_event_that_never_hardens_ends_uncertain() -> None:
+    assert verdicts([0.9, 0.9, 0.1]) == [(0, "new", "uncertain"), (2, "end", "uncertain")]
+    assert verdicts([0.9]) == [(0, "new", "uncertain"), (-1, "end", "uncertain")]
+
+
+def test_one_high_frame_does_not_harden_an_event_that_needs_two() -> None:
+    config = DecisionConfig(k=2, n=3, release=3, update_interval=99, rise=99)
+    assert verdicts([9, 0.9, 0.9, 0.9, 9, 0.9, 9], config) == [
+        (1, "new", "uncertain"), (6, "update", "anomalous"), (-1, "end", "anomalous"),
+    ]  # fmt: skip
+
+
+def test_anomalous_frames_in_an_uncertain_event_do_not_begin_another() -> None:
+    config = DecisionConfig(k=2, n=4, release=1, update_interval=99, rise=99)
+    assert verdicts([0.9, 0.9, 9, 0.1, 9, 0.1], config) == [(1, "new", "uncertain"), (3, "end", "uncertain")]
+
+
+def test_separate_parts_carry_their_own_verdicts() -> None:
+    assert verdicts([0.9, 9, 0.1], SEPARATE_PARTS) == [
+        (0, "new", "uncertain"), (0, "end", "uncertain"), (1, "new", "anomalous"), (1, "end", "anomalous"),
+    ]  # fmt: skip
+
+
+def test_uncertain_frames_keep_an_anomalous_event_open() -> None:
+    config = DecisionConfig(release=2, update_interval=99)
+    assert verdicts([2, 0.9, 0.9, 0.9, 0.8, 0.7], config) == [
+        (0, "new", "anomalous"),
+        (5, "end", "anomalous"),
+    ]
+
+
+def test_hysteresis_lies_below_the_bands_lower_end() -> None:
+    config = DecisionConfig(hysteresis=0.5, update_interval=99)
+    assert verdicts([0.9, 0.41, 0.4], config) == [(0, "new", "uncertain"), (2, "end", "uncertain")]
+
+
+def test_a_steady_uncertain_score_below_the_threshold_is_no_news() -> None:
+    """Its height is that above the band, which is positive where that above the threshold is not."""
+    assert verdicts([0.9] * 20, DecisionConfig(update_interval=99)) == [
+        (0, "new", "uncertain"), (-1, "end", "uncertain"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("rejection", [band(1.1, 1.5), band(0.5, 0.9), band(1.5, 0.5)])
+def test_a_band_that_does_not_hold_the_threshold_is_refused(rejection: Rejection) -> None:
+    with pytest.raises(UsageError, match="the threshold 1 is not in its rejection band"):
+        Decision(1.0, rejection=rejection)

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_ad.bundle.manifest import HeadSpec, InputSpec
+from edge_ad.bundle.manifest import HeadSpec, InputSpec, Rejection
 from edge_ad.errors import DataError, EngineError, SourceError
 from edge_ad.runtime.decision import SEPARATE_PARTS, Decision, DecisionConfig
 from edge_ad.runtime.events import Event, Score, State, parse_event
@@ -117,6 +117,49 @@ def test_events_are_numbered_well_nested_ended_and_the_same_in_a_replay(
     assert again.events == summary.events
 
 
+BAND = Rejection(lower=0.8, upper=1.5, stability=0.9, expected_rate=0.1, n=99)  # around the threshold 1.0
+
+
+def test_an_uncertain_event_tells_when_it_hardens_and_carries_its_band() -> None:
+    sink = Kept()
+    config = DecisionConfig(release=2, rise=99)
+    summary = run_stream(
+        Scores([0.5, 1.2, 0.9, 2.0, 0.1, 0.1, 1.1]), brightness, Decision(1.0, config, BAND), [sink],
+        stream="s", bundle=BUNDLE,
+    )  # fmt: skip
+    assert [(e.kind, e.verdict, e.score, e.sample) for e in sink.events] == [
+        ("new", "uncertain", 1.2, "1.png"), ("update", "anomalous", 2.0, "3.png"), ("end", "anomalous", 2.0, "3.png"),
+        ("new", "uncertain", 1.1, "6.png"), ("end", "uncertain", 1.1, "6.png"),
+    ]  # fmt: skip
+    assert all(e.band == (0.8, 1.5) and e.threshold == 1.0 for e in sink.events)
+    assert (summary.frames, summary.anomalous, summary.uncertain, summary.events) == (7, 1, 3, 2)
+    assert "7 frames" in str(summary) and ": 1 anomalous, 3 uncertain, 2 events;" in str(summary)
+    assert summary.as_dict()["uncertain"] == 3
+
+
+def test_without_a_band_nothing_is_uncertain() -> None:
+    summary, sink = run([0, 2, 0])
+    assert {(e.verdict, e.band) for e in sink.events} == {("anomalous", None)}
+    assert summary.uncertain is None and "uncertain" not in str(summary)
+    assert [(s.anomalous, s.verdict, s.band) for s in sink.states][-1] == (False, "normal", None)
+
+
+def test_an_uncertain_part_is_located_by_the_bands_lower_end_and_an_anomalous_one_by_the_threshold() -> None:
+    def infer(sample: Sample) -> Scored:
+        peak = float(sample.data.flat[0])
+        map_ = np.array([[0.5, 0.9, peak, 0.9], [0.5, 0.5, 1.1, 0.5]], np.float32)
+        return Scored(float(map_.max()), map_, 1)
+
+    results: list[Result] = []
+    run_stream(
+        Scores([1.25, 2.0]), infer, Decision(1.0, SEPARATE_PARTS, BAND), [], stream="s", bundle=BUNDLE,
+        on_result=results.append,
+    )  # fmt: skip
+    assert [(r.verdict, r.anomalous) for r in results] == [("uncertain", False), ("anomalous", True)]
+    boxes = [event.where.box for result in results for event in result.events if event.where is not None]
+    assert boxes == [(2, 0, 6, 8)] * 2 + [(4, 0, 2, 8)] * 2  # frames of 8 x 8 pixels, cells of 2 x 4
+
+
 def test_two_runs_never_share_an_event_id() -> None:
     ids = [
         run_stream(Scores([2]), brightness, Decision(1.0), [sink], stream="s", bundle=BUNDLE)
@@ -158,6 +201,33 @@ def test_state_is_told_at_the_start_and_on_change_only() -> None:
     run_stream(source, infer, Decision(1.0), [Watching()], stream="s", bundle=BUNDLE, boot_id="b")
     assert states[:3] == [(False, None), (True, "s-b-1"), (False, None)]
     assert states[-1] == (False, None)  # the stream stopped: its event is over
+
+
+def test_state_is_anomalous_only_from_when_the_event_is() -> None:
+    states: list[tuple[bool, str, str | None]] = []
+    seen = threading.Semaphore(0)
+
+    class Watching(Kept):
+        def state(self, state: State) -> None:
+            assert state.band == (0.8, 1.5)
+            states.append((state.anomalous, state.verdict, state.event_id))
+            seen.release()
+
+    frame = -1
+
+    def infer(sample: Sample) -> Scored:
+        nonlocal frame
+        if frame in {0, 1, 3, 5}:  # states are told newest only: wait for each, to see them all
+            assert seen.acquire(timeout=30)
+        frame += 1
+        return brightness(sample)
+
+    source = Scores([0, 1.2, 1.2, 2, 0.9, 0, 0])
+    decision = Decision(1.0, rejection=BAND)
+    run_stream(source, infer, decision, [Watching()], stream="s", bundle=BUNDLE, boot_id="b")
+    assert states == [
+        (False, "normal", None), (False, "uncertain", "s-b-1"), (True, "anomalous", "s-b-1"), (False, "normal", None),
+    ]  # fmt: skip
 
 
 IMAGES = InputSpec(modality="image", shape=(1, 3, 40, 80), dtype="uint8", preprocess=resize_spec(40, 80))

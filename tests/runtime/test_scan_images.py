@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.support.scan_files import ring_scan
 
 from edge_ad.errors import DataError
 from edge_ad.runtime.preprocess import preprocess
@@ -21,6 +20,7 @@ from edge_ad.runtime.scan_images import (
     range_image,
     range_image_spec,
 )
+from tests.support.scan_files import ring_scan
 
 ROWS, COLUMNS = 4, 8
 RANGE = {

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.support.scan_files import ring_scan
 
 from edge_ad.runtime.scan_rings import count_rings, pseudo_angle, ring_ids
 from edge_ad.runtime.scans import list_scans, read_scan
+from tests.support.scan_files import ring_scan
 
 
 def _true_ids(rings: int, columns: int) -> np.ndarray:

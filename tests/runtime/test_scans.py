@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from tests.support.scan_files import lzf, pcd, ring_scan, write_bin
 
 from edge_ad.errors import DataError, SourceError
 from edge_ad.runtime import scans
 from edge_ad.runtime.pcd import read_pcd
 from edge_ad.runtime.scans import list_scans, read_scan
 from edge_ad.runtime.sources.replay import Scans
+from tests.support.scan_files import lzf, pcd, ring_scan, write_bin
 
 SCAN = ring_scan(4, 30)
 STORED = ("ascii", "binary", "binary_compressed")
@@ -269,7 +269,7 @@ def test_a_folder_of_scans_is_replayed_and_what_cannot_be_read_is_counted(
 
 
 def test_a_folder_without_scans_is_no_source(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="there are no scans in it; known: .bin"):
+    with pytest.raises(SourceError, match=r"there are no scans in it; known: \.bin"):
         Scans(tmp_path)
     (tmp_path / "a.bin").write_bytes(b"broken")
     with pytest.raises(SourceError, match="none of its 1 scans could be read"):

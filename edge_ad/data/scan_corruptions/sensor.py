@@ -12,6 +12,7 @@ CROSSTALK_M = 3.0
 KEPT_EVERY = ((4, 3), (2, 1), (4, 1))  # of so many rings, how many stay
 BEAMS_MISSING = (16, 32, 48)
 BEAMS = (4, 59)  # those that may go missing: the outermost stay
+_SLIP_POINTS = 500
 BLUR_M = (0.04, 0.08, 0.10)
 
 
@@ -30,9 +31,9 @@ def cross_sensor(points: Points, severity: int, rng: np.random.Generator) -> Poi
     phase = int(rng.integers(every))
     stays = (ring_ids(points) + phase) % every < kept
     thinned = points[stays]
-    # Every second point, the phase drawn anew now and then, as a sensor's clock drifts: counts do not halve exactly.
-    phases = np.repeat(rng.integers(0, 2, len(thinned) // 500 + 1), 500)[: len(thinned)]
-    return thinned[(np.arange(len(thinned)) + phases) % 2 == 0]
+    # every second point, but one is left out now and then, as clocks drift: counts do not halve exactly
+    slips = np.cumsum(rng.random(len(thinned)) < 1 / _SLIP_POINTS)
+    return thinned[(np.arange(len(thinned)) + slips) % 2 == 0]
 
 
 def beam_missing(points: Points, severity: int, rng: np.random.Generator) -> Points:
