@@ -42,7 +42,9 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     detector = request.param
     folder = tmp_path_factory.mktemp(detector)
     data, model, bundle = _data(detector, folder / "data"), folder / "model", folder / "b.edgead"
-    done = edge_ad("fit", detector, "--preset", "micro", "--data", data, "--out", model, "--steps", 60, "--threads", 1)
+    done = edge_ad(
+        "fit", detector, "--preset", "micro", "--data", data, "--out", model, "--steps", 60, "--threads", 1
+    )
     assert done.code == 0, done.err
     assert f"fitted {detector} micro on" in done.out and "set aside:" in done.out
     done = edge_ad(
@@ -80,8 +82,11 @@ def test_inspect_names_what_a_bundle_takes(case: Case, edge_ad) -> None:
         assert given["preprocess"]["params"]["rings"] == 32
         payload = manifest["payloads"][0]
         assert set(payload["parts"]) == {"decoder"} and payload["parts"]["decoder"] in payload["files"]
-        assert payload["head"]["params"]["score"] in case.report["payloads"][0]["decisions"][-3]["text"] or any(
-            f"'{payload['head']['params']['score']}'" in d["text"] for d in case.report["payloads"][0]["decisions"]
+        assert payload["head"]["params"]["score"] in case.report["payloads"][0]["decisions"][-3][
+            "text"
+        ] or any(
+            f"'{payload['head']['params']['score']}'" in d["text"]
+            for d in case.report["payloads"][0]["decisions"]
         )
     if case.detector == "tspulse":
         assert given["window"] == {"channels": list(CHANNELS), "hop": 16, "length": 256, "rate_hz": 10.0}
@@ -93,7 +98,9 @@ def test_flash_run_infer_and_verify(case: Case, edge_ad, tmp_path: Path) -> None
     assert edge_ad("flash", case.bundle, "--to", live).code == 0
     assert edge_ad("verify", live).code == 0
     source = case.data / "test"
-    done = edge_ad("run", live, "--source", source, "--sink", f"jsonl:{log}", "--threshold", "-1000", "--json")
+    done = edge_ad(
+        "run", live, "--source", source, "--sink", f"jsonl:{log}", "--threshold", "-1000", "--json"
+    )
     assert done.code == 0, done.err
     summary = json.loads(done.out)
     test = case.report["payloads"][0]["test"]

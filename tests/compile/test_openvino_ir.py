@@ -15,8 +15,8 @@ from edge_ad.compile import openvino_ir
 from edge_ad.compile.capture import Captured, capture, check_parity
 from edge_ad.compile.cost import count
 from edge_ad.compile.target import Calibration
-from edge_ad.detectors.efficientad.grid import on_grid, step_of
 from edge_ad.detectors.base import Part
+from edge_ad.detectors.efficientad.grid import on_grid, step_of
 from edge_ad.errors import ParityError, TargetError
 from edge_ad.runtime.engines import open_model
 from edge_ad.runtime.engines.base import Engine

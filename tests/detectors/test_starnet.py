@@ -29,7 +29,12 @@ STEPS = 40
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_scenes(
-        tmp_path_factory.mktemp("starnet") / "scenes", 8, n_train=24, n_test_good=6, per_corruption=0, sensor="32-beam"
+        tmp_path_factory.mktemp("starnet") / "scenes",
+        8,
+        n_train=24,
+        n_test_good=6,
+        per_corruption=0,
+        sensor="32-beam",
     )
 
 
@@ -85,19 +90,16 @@ def test_saved_and_loaded_give_the_same_outputs(scenes: Path, tmp_path: Path) ->
 def test_scans_are_split_in_their_order(scenes: Path) -> None:
     splits = split_normals(scenes, 0, None, SCANS)
     names = [[f.name for f in part] for part in (splits.fit, splits.calibration, splits.threshold)]
-    assert sum(names, []) == sorted(sum(names, [])) and [len(n) for n in names] == [12, 6, 6]
+    assert [len(part) for part in names] == [12, 6, 6]
+    joined = [name for part in names for name in part]
+    assert joined == sorted(joined)
 
 
 def outputs_of(detector: StarNet, scans: list[np.ndarray]) -> list[dict[str, np.ndarray]]:
-    spec = detector.input.preprocess
+    spec, network = detector.input.preprocess, detector.network()
     with torch.no_grad():
-        return [
-            {
-                n: t.numpy()
-                for n, t in zip(detector.outputs, detector.network()(torch.from_numpy(preprocess(spec, s))), strict=True)
-            }
-            for s in scans
-        ]
+        made = [network(torch.from_numpy(preprocess(spec, scan))) for scan in scans]
+    return [{n: t.numpy() for n, t in zip(detector.outputs, m, strict=True)} for m in made]
 
 
 def test_corrupted_scans_score_above_clean_ones(fitted: StarNet, scenes: Path) -> None:
@@ -130,7 +132,9 @@ def test_a_search_may_end_once_the_alarm_is_certain(fitted: StarNet) -> None:
     regret = head.model_copy(update={"params": {**head.params, "score": "regret"}})
     _, centre, high = head.params["ranges"]["regret"]
     bound = fitted.finish_head(regret, threshold).params["stop_at"]
-    assert bound == pytest.approx(centre + 3.03 * (high - centre))  # a little beyond, so that it stays an alarm
+    assert bound == pytest.approx(
+        centre + 3.03 * (high - centre)
+    )  # a little beyond, so that it stays an alarm
 
 
 def test_limits_hold_the_spread_of_either_side() -> None:
@@ -149,7 +153,10 @@ def test_vectors_are_rows_of_series(tmp_path: Path, edge_ad_vectors: Path) -> No
     engine = {"decoder": TorchEngine(loaded.decoder)}
     head = loaded.fit_head(outputs_of(loaded, [r[None].astype(np.float32) for r in normal]), engine)
     score = lambda rows: np.mean(  # noqa: E731
-        [evaluate(head, o, engine).scores[0] for o in outputs_of(loaded, [r[None].astype(np.float32) for r in rows])]
+        [
+            evaluate(head, o, engine).scores[0]
+            for o in outputs_of(loaded, [r[None].astype(np.float32) for r in rows])
+        ]
     )
     assert score(odd) > 3 * score(normal)
 
@@ -171,5 +178,7 @@ def test_scans_of_two_sensors_are_refused_by_name(scenes: Path, tmp_path: Path) 
     few = read_scan(good / "000004.bin")[::2]
     thin = few[: len(few) // 3]
     (good / "000004.bin").write_bytes(thin.tobytes())
-    with pytest.raises(DataError, match=r"000004.bin: has \d+ rings, the other scans have 32; keep the scans of one"):
+    with pytest.raises(
+        DataError, match=r"000004.bin: has \d+ rings, the other scans have 32; keep the scans of one"
+    ):
         fit(config(), tmp_path, tmp_path / "m")

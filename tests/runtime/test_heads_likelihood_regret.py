@@ -82,7 +82,8 @@ def best(decoder: LinearDecoder, x: np.ndarray) -> float:
 def test_with_a_linear_decoder_the_search_comes_near_the_closed_form_and_never_beyond() -> None:
     for seed in range(3):
         decoder, given_ = LinearDecoder(seed), outputs(seed)
-        start = bound(decoder, given_["features"][0], given_["mean"][0].astype(float), given_["logvar"][0].astype(float))
+        mean, logvar = (given_[name][0].astype(float) for name in ("mean", "logvar"))
+        start = bound(decoder, given_["features"][0], mean, logvar)
         most = start - best(decoder, given_["features"][0].astype(float))
         result = evaluate(head(steps=800, first=5e-3), given_, {"d": decoder})
         regret = float(result.also["regret"][0])

@@ -28,6 +28,8 @@ from edge_ad.runtime.sinks import open_sink
 from edge_ad.runtime.sources import open_source
 
 BUNDLE = "ab" * 32
+IMAGES = InputSpec(modality="image", shape=(1, 3, 40, 80), dtype="uint8", preprocess=resize_spec(40, 80))
+LOCATE = locator(IMAGES, HeadSpec(name="map-max", params={}))
 TS = datetime(2025, 11, 23, tzinfo=timezone.utc)
 
 
@@ -153,7 +155,7 @@ def test_an_uncertain_part_is_located_by_the_bands_lower_end_and_an_anomalous_on
     results: list[Result] = []
     run_stream(
         Scores([1.25, 2.0]), infer, Decision(1.0, SEPARATE_PARTS, BAND), [], stream="s", bundle=BUNDLE,
-        on_result=results.append,
+        on_result=results.append, locate=LOCATE,
     )  # fmt: skip
     assert [(r.verdict, r.anomalous) for r in results] == [("uncertain", False), ("anomalous", True)]
     boxes = [event.where.box for result in results for event in result.events if event.where is not None]
@@ -230,9 +232,6 @@ def test_state_is_anomalous_only_from_when_the_event_is() -> None:
     ]  # fmt: skip
 
 
-IMAGES = InputSpec(modality="image", shape=(1, 3, 40, 80), dtype="uint8", preprocess=resize_spec(40, 80))
-
-
 def test_separate_parts_have_an_event_and_a_verdict_each(tmp_path: Path) -> None:
     cv2 = import_cv2()
     for name, bright in [("1.png", 0), ("2.png", 200), ("3.png", 220), ("4.png", 0)]:
@@ -249,7 +248,7 @@ def test_separate_parts_have_an_event_and_a_verdict_each(tmp_path: Path) -> None
     log_file = tmp_path / "events.jsonl"
     summary = run_stream(
         open_source(str(tmp_path)), infer, Decision(100.0, SEPARATE_PARTS), [open_sink(f"jsonl:{log_file}", node="n")],
-        stream="parts", bundle=BUNDLE, on_result=results.append, locate=locator(IMAGES, HeadSpec(name="map-max", params={})),
+        stream="parts", bundle=BUNDLE, on_result=results.append, locate=LOCATE,
     )  # fmt: skip
     events = [parse_event(line) for line in log_file.read_text().splitlines()]
     assert [(e.kind, e.sample, e.score) for e in events] == [

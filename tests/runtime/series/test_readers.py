@@ -85,7 +85,9 @@ def test_channels_are_taken_by_name_whatever_their_order(tmp_path: Path) -> None
     st.lists(st.lists(st.floats(-1e6, 1e6, width=32), min_size=3, max_size=3), min_size=1, max_size=30),
     st.sampled_from(",;\t"),
 )
-def test_numbers_survive_the_way_through_a_file(tmp_path: Path, rows: list[list[float]], delimiter: str) -> None:
+def test_numbers_survive_the_way_through_a_file(
+    tmp_path: Path, rows: list[list[float]], delimiter: str
+) -> None:
     text = delimiter.join("xyz") + "\n" + "".join(delimiter.join(map(repr, row)) + "\n" for row in rows)
     np.testing.assert_array_equal(whole(write(tmp_path, text))[1], np.array(rows, np.float32))
 
@@ -133,7 +135,7 @@ def test_a_folder_of_images_is_no_series(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"")
     with pytest.raises(DataError, match="is a folder of images, no series"):
         open_series(tmp_path)
-    with pytest.raises(DataError, match="is no series; known: .csv"):
+    with pytest.raises(DataError, match=r"is no series; known: \.csv"):
         open_series(tmp_path / "a.png")
     assert list_series(tmp_path) == []
 

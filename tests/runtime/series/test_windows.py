@@ -76,7 +76,10 @@ def test_windows_do_not_depend_on_how_rows_arrive(
 
 def test_a_gap_is_reported_with_its_place_and_length() -> None:
     _, windower = cut(rows(40, missing=[10, 11, 12], invalid=[20, 21]), [])
-    assert [(g.reason, g.row, g.rows) for g in windower.gaps] == [("missing rows", 10, 0), ("not a number", 17, 2)]
+    assert [(g.reason, g.row, g.rows) for g in windower.gaps] == [
+        ("missing rows", 10, 0),
+        ("not a number", 17, 2),
+    ]
     assert windower.gaps[0].seconds == pytest.approx(0.4)
 
 
