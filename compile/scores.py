@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_ad.bundle.manifest import HeadSpec, InputSpec
-from edge_ad.data.inputs import Acquired
+from edge_ad.data.inputs import Inputs
+from edge_ad.errors import DataError
 from edge_ad.runtime.engines.base import Engine, Tensor
 from edge_ad.runtime.heads import INPUT, evaluate
 from edge_ad.runtime.preprocess import preprocess
@@ -25,10 +26,15 @@ class Scores:
     maps: npt.NDArray[np.float32] | None
 
 
-def batches(inputs: Iterable[Acquired], spec: InputSpec) -> Iterator[Tensor]:
-    """Inputs as the device would preprocess them, each a batch of one. Raises DataError."""
-    for acquired in inputs:
-        yield preprocess(spec.preprocess, acquired)
+def batches(inputs: Inputs, spec: InputSpec) -> Iterator[Tensor]:
+    """Inputs as the device would preprocess them, each a batch of one. Raises DataError, naming the file."""
+    for index, acquired in enumerate(inputs):
+        try:
+            yield preprocess(spec.preprocess, acquired)
+        except DataError as error:
+            if error.where is not None or inputs.files is None:
+                raise
+            raise DataError(error.what, where=inputs.files[index], hint=error.hint) from error
 
 
 def run(engine: Engine, inputs: Iterable[Tensor], tick: Tick | None = None) -> Iterator[dict[str, Tensor]]:

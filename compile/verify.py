@@ -90,14 +90,14 @@ def verified(
         return batches(normals.calibration, spec)
 
     with tempfile.TemporaryDirectory(prefix="edge-ad-") as folder:
-        done = stage("export and float parity", N_PARITY)
+        done = stage("export and float parity", min(N_PARITY, len(normals.calibration)))
         float_lowered = target.lower(captured, "fp32", None)
         float_engine = _open(target, float_lowered, Path(folder) / "float")
         parity = check_parity(detector, float_engine, _ticking(_first(calibration(), N_PARITY), done))
         if precision == "fp32":
             lowered, engine = float_lowered, float_engine
         else:
-            done = stage("quantize", len(normals.calibration))
+            done = stage("quantize", len(normals.calibration) * (1 + len(captured.parts)))
             inputs = Calibration(lambda: _ticking(calibration(), done), len(normals.calibration))
             lowered = target.lower(captured, precision, inputs)
             engine = _open(target, lowered, Path(folder) / "compiled")

@@ -53,6 +53,7 @@ def command(
         info = engine.describe()
     write_atomic(output, npz_bytes({**arrays, **also, "score": scores}))
     threshold = None if payload.thresholds is None else payload.threshold()
+    band = None if payload.thresholds is None else payload.thresholds.rejection
     if as_json:
         print_json(
             {
@@ -71,6 +72,8 @@ def command(
             if threshold is None
             else f" {'above' if value > threshold else 'within'} threshold {threshold:.6g}"
         )
+        if band is not None and band.lower < value <= band.upper:
+            verdict += ", uncertain"
         out.print(f"{index}: score {value:.6g}{verdict}")
     out.print(
         f"{payload.target} on {info.engine} {info.version} ({info.provider}, {info.isa}, {info.precision})"

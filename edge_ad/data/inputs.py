@@ -24,10 +24,11 @@ FILE_KINDS = {"image": IMAGES, "scan": SCANS}
 @dataclass(frozen=True)
 class Inputs:
     """Inputs as acquired, read one at a time, as often as asked: images (H, W, 3) uint8, scans (N, 4) float32,
-    windows (length, channels) float32."""
+    windows (length, channels) float32. files: of each, where it has one of its own."""
 
     count: int
     read: Callable[[], Iterator[Acquired]]
+    files: list[Path] | None = None
 
     def __len__(self) -> int:
         return self.count
@@ -94,7 +95,7 @@ def find_labelled(root: Path, spec: InputSpec) -> Labelled:
 
 
 def _files(paths: list[Path], kind: FileKind) -> Inputs:
-    return Inputs(len(paths), lambda: map(kind.read, paths))
+    return Inputs(len(paths), lambda: map(kind.read, paths), paths)
 
 
 def _windows(found: WindowSet) -> Inputs:

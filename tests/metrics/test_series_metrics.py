@@ -56,9 +56,7 @@ def literal_vus(labels, scores, buffer: int) -> tuple[float, float]:
             )
         pr_areas.append(sum((b[0] - a[0]) * b[2] for a, b in itertools.pairwise(points)))
         points.append((1.0, 1.0, 0.0))
-        roc_areas.append(
-            sum((b[1] - a[1]) * (a[0] + b[0]) / 2 for a, b in itertools.pairwise(points))
-        )
+        roc_areas.append(sum((b[1] - a[1]) * (a[0] + b[0]) / 2 for a, b in itertools.pairwise(points)))
     return float(np.mean(pr_areas)), float(np.mean(roc_areas))
 
 

@@ -18,7 +18,8 @@ from edge_ad.data.splits import SCANS, Splits, find_splits, split_normals, train
 from edge_ad.detectors.starnet.config import StarNetConfig
 from edge_ad.errors import DataError
 from edge_ad.runtime.preprocess import preprocess
-from edge_ad.runtime.scan_images import RANGE_CHANNELS, bev_histogram_spec, count_rings, range_image_spec
+from edge_ad.runtime.scan_images import bev_histogram_spec, range_image_spec
+from edge_ad.runtime.scan_rings import count_rings
 from edge_ad.runtime.scans import Points, list_scans, read_scan
 from edge_ad.runtime.series.standardise import standardise_spec
 
@@ -125,6 +126,3 @@ def _check_sensor(folder: Path) -> None:
 def is_vector(shape: tuple[int, ...]) -> bool:
     """Whether a network's input (1, …) is a vector's."""
     return len(shape) == 3
-
-
-CHANNELS = len(RANGE_CHANNELS)
