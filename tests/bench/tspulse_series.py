@@ -252,7 +252,7 @@ def measure(entity: Entity, score: Score) -> Found:
         scores.append(np.repeat(score(rows, ends), HOP))
         labels.append(np.concatenate([marked[end - HOP : end] for end in ends]))
     y, s = np.concatenate(labels), np.concatenate(scores)
-    return Found(vus(y, s, BUFFER).vus_pr, pate(y, s, BUFFER, BUFFER).value, float(roc_auc_score(y, s)))
+    return Found(vus(y, s, BUFFER).pr, pate(y, s, BUFFER, BUFFER).value, float(roc_auc_score(y, s)))
 
 
 def threshold_drift(entity: Entity, float_: Score, int8: Score) -> str:
