@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from edge_ad.bundle.manifest import DetectorInfo, HeadSpec, InputSpec
+from edge_ad.bundle.manifest import DetectorInfo, HeadSpec, InputSpec, Threshold
 from edge_ad.data.splits import Splits
 from edge_ad.detectors.base import Outputs, Part, Staged
 from edge_ad.detectors.fader.comparison import Comparison
@@ -83,6 +83,10 @@ class Fader:
             name="map-max",
             params={"output": "maps", "gain": [1 / median], "offset": 0.0, "pad": 0, "median": median},
         )
+
+    def finish_head(self, head: HeadSpec, threshold: Threshold) -> HeadSpec:
+        """As it is."""
+        return head
 
     def decisions(self) -> list[tuple[str, str]]:
         """What was decided, (stage, sentence), for the report."""
