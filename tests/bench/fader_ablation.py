@@ -55,8 +55,10 @@ def fitted(data: Path, folder: Path, preset: str, changes: dict[str, Any]) -> Fa
 
 
 @torch.no_grad()
-def variants(detector: Fader, data: Path, images: list[LabelledFile]) -> Iterator[tuple[str, Maps]]:
-    """Maps (S, S) of all `images` with each way to compare, without and with attenuation, by "attenuation|compare"."""
+def variants(
+    detector: Fader, data: Path, images: list[LabelledFile], ways: list[str]
+) -> Iterator[tuple[str, Maps]]:
+    """Maps (S, S) of all `images` without and with attenuation, for each of `ways` to compare: "attenuation|way"."""
     spec, splits = detector.input.preprocess, find_splits(detector.splits, data)
     forms = {"none": detector.network().without_attenuation()}
     if detector.inpainter.gates:
@@ -66,10 +68,10 @@ def variants(detector: Fader, data: Path, images: list[LabelledFile]) -> Iterato
             [_pair(network, preprocess(spec, read_image(path))) for path in paths]
             for paths in (splits.fit, [image.path for image in images])
         )
-        for name, changes in COMPARISONS.items():
-            comparison = Comparison(detector.config.model_copy(update=changes))
+        for way in ways:
+            comparison = Comparison(detector.config.model_copy(update=COMPARISONS[way]))
             comparison.fit(good)
-            yield f"{attenuation}|{name}", [comparison(x, y)[0, 0].numpy() for x, y in tested]
+            yield f"{attenuation}|{way}", [comparison(x, y)[0, 0].numpy() for x, y in tested]
 
 
 def _pair(network: PlainNetwork, pixels: npt.NDArray[Any]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -78,10 +80,10 @@ def _pair(network: PlainNetwork, pixels: npt.NDArray[Any]) -> tuple[torch.Tensor
     return x, network.reconstruct(x).clamp(0, 1)
 
 
-def figures(images: list[LabelledFile], maps: Maps) -> tuple[float, float | None]:
+def figures(images: list[LabelledFile], maps: Maps, pro: bool) -> tuple[float, float | None]:
     """Image AUROC of the maps' maxima, and AU-PRO where there are masks."""
     area = auroc([image.anomalous for image in images], [float(m.max()) for m in maps]).value
-    if not any(image.mask is not None for image in images):
+    if not pro or not any(image.mask is not None for image in images):
         return area, None
 
     def samples() -> Iterator[MapAndMask]:
@@ -96,25 +98,29 @@ def figures(images: list[LabelledFile], maps: Maps) -> tuple[float, float | None
     return area, au_pro(samples).value
 
 
-def measured(data: Path, folder: Path, preset: str, changes: dict[str, Any]) -> dict[str, Any]:
-    """Both rows of one fit, kept beside it as `figures.json`."""
-    kept = folder / "figures.json"
-    if kept.exists():
-        return dict(json.loads(kept.read_text()))
-    detector = fitted(data, folder, preset, changes)
-    images = list_labelled(data)
-    found: dict[str, Any] = {key: figures(images, maps) for key, maps in variants(detector, data, images)}
-    found["identity"] = detector.fit_info.get("identity")
-    kept.write_text(json.dumps(found) + "\n")
+def measured(
+    data: Path, folder: Path, preset: str, changes: dict[str, Any], ways: list[str], pro: bool
+) -> dict[str, Any]:
+    """All rows of one fit, kept beside it as `figures.json`, or with AU-PRO `figures-pro.json`."""
+    kept = folder / ("figures-pro.json" if pro else "figures.json")
+    found: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
+    missing = [way for way in ways if f"none|{way}" not in found]
+    if missing:
+        detector = fitted(data, folder, preset, changes)
+        images = list_labelled(data)
+        for key, maps in variants(detector, data, images, missing):
+            found[key] = figures(images, maps, pro)
+        found["identity"] = detector.fit_info.get("identity")
+        kept.write_text(json.dumps(found) + "\n")
     return found
 
 
 def row(names: list[str], found: list[tuple[float, float | None]]) -> str:
     """One line of the table."""
     areas, pros = [f[0] for f in found], [f[1] for f in found]
-    cells = [f"{a:.3f} / {'none' if p is None else f'{p:.3f}'}" for a, p in found]
+    cells = [f"{a:.3f}" + ("" if p is None else f" / {p:.3f}") for a, p in found]
     known = [p for p in pros if p is not None]
-    mean = f"{np.mean(areas):.3f} / {f'{np.mean(known):.3f}' if known else 'none'}"
+    mean = f"{np.mean(areas):.3f}" + (f" / {np.mean(known):.3f}" if known else "")
     return "| " + " | ".join([*names, *cells, mean]) + " |"
 
 
@@ -128,12 +134,17 @@ def row(names: list[str], found: list[tuple[float, float | None]]) -> str:
     "--attenuation", type=click.Choice(get_args(AttenuationName)), default="soft", show_default=True
 )
 @click.option("--mosaic", type=int, help="Side of the mosaic's blocks, px; the preset's unless given.")
-@click.option("--compare", type=click.Choice(list(COMPARISONS)), help="Print this way to compare only.")
+@click.option(
+    "--compare", "ways", multiple=True, type=click.Choice(list(COMPARISONS)), help="All unless given."
+)
+@click.option(
+    "--pro/--no-pro", default=True, show_default=True, help="AU-PRO too, which takes longer than all else."
+)
 @click.option("--set", "sets", multiple=True, default=SETS, show_default=True)
 @click.option("--work", type=click.Path(path_type=Path), required=True, help="Folder for models and figures.")
 def main(
     preset: str, steps: int | None, masks: tuple[str, ...], attenuation: str, mosaic: int | None,
-    compare: str | None,     sets: tuple[str, ...], work: Path,
+    ways: tuple[str, ...], pro: bool,     sets: tuple[str, ...], work: Path,
 ) -> None:  # fmt: skip
     torch.set_num_threads(1)
     images = Path(os.environ.get("EDGE_AD_DATA", ROOT.parent / "shared" / "data")) / "images"
@@ -145,10 +156,13 @@ def main(
         changes |= {} if steps is None else {"steps": steps}
         changes |= {} if mosaic is None else {"mosaic_px": mosaic}
         tag = "-".join([preset, *(str(changes[k]) for k in sorted(changes))])
-        found = [measured(images / name, work / f"{name}-{tag}", preset, changes) for name in sets]
-        for key in [k for k in found[0] if "|" in k]:
-            if compare in (None, key.split("|")[1]):
-                print(row([mask, *key.split("|")], [tuple(f[key]) for f in found]), flush=True)
+        chosen = list(ways or COMPARISONS)
+        found = [
+            measured(images / name, work / f"{name}-{tag}", preset, changes, chosen, pro) for name in sets
+        ]
+        for form in ("none", *([attenuation] if attenuation != "none" else [])):
+            for way in chosen:
+                print(row([mask, form, way], [tuple(f[f"{form}|{way}"]) for f in found]), flush=True)
         print(f"identity on good parts: {[f['identity'] for f in found]}", file=sys.stderr, flush=True)
 
 

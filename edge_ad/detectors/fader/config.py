@@ -44,13 +44,13 @@ class FaderConfig(BaseModel):
     attenuated_levels: Annotated[tuple[Annotated[int, Field(ge=0, lt=LEVELS)], ...], Field(min_length=1)] = (
         0,
     )
-    compare: CompareName = "both"
+    compare: CompareName = "l2"
     standardise: bool = True
     steps: Annotated[int, Field(gt=0)]
-    attenuation_share: Annotated[float, Field(gt=0, le=1)] = 0.25
+    attenuation_share: Annotated[float, Field(gt=0, le=1)] = 0.5
     batch: Annotated[int, Field(gt=1)]
     learning_rate: Annotated[float, Field(gt=0)]
-    attenuation_rate: Annotated[float, Field(gt=0)] = 1e-3
+    attenuation_rate: Annotated[float, Field(gt=0)] = 1e-2
     decay_at: Annotated[float, Field(gt=0, lt=1)] = 0.8
     hole_share: Annotated[float, Field(ge=0, le=1)] = 0.5
     kept_quantile: Annotated[float, Field(gt=0, lt=0.99)] = 0.95

@@ -58,6 +58,7 @@ def fit(
         first.loop.save(checkpoint)  # the U-Net is whole, whatever happens to what follows
     unet = trained_module(first.unet)
     assert isinstance(unet, UNet)
+    torch.manual_seed(config.seed)  # whatever the first training drew
     gates = make_gates(config.widths, config.attenuated_levels, config.cell_px, config.attenuation)
     network = PlainNetwork(config, Inpainter(unet, gates), mask, Comparison(config)).eval()
     states = [first.loop.state]
