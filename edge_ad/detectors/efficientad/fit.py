@@ -56,9 +56,9 @@ def fit(
     unusable teacher or a foreign unfinished fit.
     """
     splits = split_normals(data, config.seed, config.holdout)
-    unfinished = begin_fit(out, restart=restart)
     images = read_images(train_good(data), splits.fit, config.size)
     teacher, info = load_teacher(config.teacher, config.widths, config.channels, sha256=config.teacher_sha256)
+    unfinished = begin_fit(out, restart=restart)
     if config.quantization_aware:
         round_features(teacher)
     statistics = feature_statistics(_outputs(teacher, images))

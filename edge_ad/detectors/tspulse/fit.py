@@ -48,8 +48,8 @@ def fit(
     facts = survey(data, config.rate_hz)
     window = WindowSpec(length=config.context, hop=config.hop, rate_hz=facts.rate_hz, channels=facts.channels)
     splits = split_series(data, facts, window, config.holdout)
-    unfinished = begin_fit(out, restart=restart)
     stretches = read_stretches(splits, data)
+    unfinished = begin_fit(out, restart=restart)
     mean, std, constant = channel_statistics(stretches)
     if constant:
         names = [facts.channels[i] for i in constant]
