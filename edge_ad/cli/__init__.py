@@ -15,11 +15,11 @@ import edge_ad
 from edge_ad.errors import EdgeAdError
 
 _COMMANDS = {
-    "fit": "Fit a detector on images of good parts.",
+    "fit": "Fit a detector on normal data: images, LiDAR scans or series.",
     "compile": "Compile a fitted detector for one or more targets, into one bundle.",
     "inspect": "Show what is in a bundle: thresholds, drift, budget, decisions.",
     "flash": "Put a bundle on a device; it goes live once it has proved itself there.",
-    "run": "Watch a camera, video or folder and report anomalies.",
+    "run": "Watch a camera, video, images, scans or series and report anomalies.",
     "infer": "Raw network outputs and scores of a payload, for rigs and sceptics.",
     "verify": "Run a bundle's golden vectors on this machine.",
     "targets": "List the targets and what they can do.",

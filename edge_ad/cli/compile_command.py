@@ -24,7 +24,7 @@ if TYPE_CHECKING:
               help="The folder that the model was fitted on (test/ is read for the report only), or for a .tflite "
               "file an .npy of normal inputs.")  # fmt: skip
 @click.option("--max-false-alarms", type=Rate(),
-              help="Share of good parts that may raise an alarm, e.g. 0.01 or 1%.")  # fmt: skip
+              help="Share of normal inputs that may raise an alarm, e.g. 0.01 or 1%.")  # fmt: skip
 @click.option("--reject", type=Rate(), metavar="STABILITY",
               help="Call a verdict uncertain unless it would stay the same with this probability, e.g. 0.9, were the "
               "threshold calibrated on other normal data.")  # fmt: skip
@@ -46,7 +46,7 @@ def command(
     """Compile a fitted detector, or a full-INT8 .tflite file, into one bundle.
 
     A fitted model's folder: the network is exported, proved equal to the fitted one, quantized on held-back normal
-    images, and its threshold calibrated anew for the compiled form. Beside NAME.edgead a report NAME.html is
+    inputs, and its threshold calibrated anew for the compiled form. Beside NAME.edgead a report NAME.html is
     written.
 
     A .tflite file, for microcontrollers: lowered to a model image whose results equal LiteRT's reference kernels to

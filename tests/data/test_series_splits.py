@@ -45,7 +45,7 @@ def test_no_row_is_on_two_sides_and_time_goes_from_fit_to_threshold(
     try:
         splits = split_series(root, survey(root), spec, holdout)
     except DataError as error:
-        assert "rows are needed" in str(error)
+        assert "are needed for windows of" in str(error)
         return
     sets = find_series_splits(splits, root, spec)
     fit, calibration, threshold = (seen(s) for s in (sets.fit, sets.calibration, sets.threshold))
