@@ -34,7 +34,7 @@ class Captured:
 
     onnx: the part to be quantized. front, tail: what comes before and after it and stays exact, or None. The front's
     outputs are called `edge_0`, `edge_1`, …; the core takes the first of them under the same names, the tail takes the
-    core's outputs (`core_0`, …) and the front's others. exact_types: as `Staged`'s.
+    core's outputs (`core_0`, …) and the front's others. exact_types, pixels: as `Staged`'s.
     """
 
     onnx: bytes
@@ -44,6 +44,7 @@ class Captured:
     tail: bytes | None = None
     parts: Mapping[str, CapturedPart] = field(default_factory=dict)
     exact_types: tuple[str, ...] = ()
+    pixels: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,7 @@ def capture(detector: Detector) -> Captured:
         tail=tail,
         parts=parts,
         exact_types=network.exact_types,
+        pixels=network.pixels,
     )
 
 

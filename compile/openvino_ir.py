@@ -69,12 +69,16 @@ def through(model: Any, batches: Iterable[Tensor]) -> Iterator[dict[str, Tensor]
 
 
 def quantize(
-    model: Any, calibration: Iterable[Tensor | dict[str, Tensor]], count: int, exact_types: Sequence[str] = ()
+    model: Any,
+    calibration: Iterable[Tensor | dict[str, Tensor]],
+    count: int,
+    exact_types: Sequence[str] = (),
+    pixels: Sequence[str] = (),
 ) -> Any:
     """INT8 by nncf's post-training quantization; `model` itself is left as it was.
 
     calibration: `count` inputs of the model, one tensor or several by name. exact_types: further operators whose
-    inputs stay as they are.
+    inputs stay as they are. pixels: float inputs that hold pixels all the same; those of type uint8 always do.
 
     Weights are symmetric per output channel; activations per tensor, from the smallest to the largest value of
     all `count` batches (streamed: one batch is in memory at a time), since the score is a maximum and clipping
@@ -102,7 +106,7 @@ def quantize(
                 activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
             ),
         )
-    _exact_input_range(quantized)
+    _exact_input_range(quantized, pixels)
     return quantized
 
 
@@ -143,7 +147,7 @@ def serialise(model: Any) -> tuple[bytes, bytes]:
         return path.read_bytes(), path.with_suffix(".bin").read_bytes()
 
 
-def _exact_input_range(model: Any) -> None:
+def _exact_input_range(model: Any, pixels: Sequence[str]) -> None:
     """Quantize raw pixels to exactly 0..255 in steps of one, whatever the calibration images' range was."""
     import openvino
     from openvino import opset13
@@ -154,7 +158,10 @@ def _exact_input_range(model: Any) -> None:
         source = op.input_value(0).get_node()
         while source.get_type_name() == "Convert":
             source = source.input_value(0).get_node()
-        if source.get_type_name() == "Parameter" and source.get_element_type() == openvino.Type.u8:
+        if source.get_type_name() != "Parameter":
+            continue
+        named = not source.output(0).get_names().isdisjoint(pixels)
+        if named or source.get_element_type() == openvino.Type.u8:
             for index, value in enumerate((0.0, 255.0, 0.0, 255.0), start=1):
                 shape = op.input_value(index).get_shape()
                 constant = opset13.constant(np.full(shape, value, np.float32))

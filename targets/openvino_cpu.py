@@ -43,7 +43,8 @@ def _network(captured: Captured, calibration: Calibration | None) -> tuple[Any, 
     decisions = []
     if calibration is not None:
         inputs = calibration.batches() if front is None else _core_inputs(core, front, calibration.batches())
-        core = openvino_ir.quantize(core, inputs, calibration.count, captured.exact_types)
+        whole = [p.output(0).get_any_name() for p in core.get_parameters()] if captured.pixels else []
+        core = openvino_ir.quantize(core, inputs, calibration.count, captured.exact_types, whole)
         kept = openvino_ir.float_operators(core)
         pixels = "; raw pixels enter as they are, 0 to 255" if captured.input.dtype == "uint8" else ""
         decisions = [

@@ -41,13 +41,17 @@ def efficientad(**options: Any) -> None:
 
 
 @command.command("fader")
-@click.option("--preset", type=click.Choice(["small", "micro"]), default="small", show_default=True,
-              help="small: 256 px. micro: 64 px.")  # fmt: skip
+@click.option("--preset", type=click.Choice(["small", "micro"]), default="micro", show_default=True,
+              help="micro: 64 px. small: 256 px, which takes hours to fit.")  # fmt: skip
 @fit_options(_IMAGES)
 @click.option("--mask", type=click.Choice(["mosaic", "template", "two-pass", "saliency"]),
               help="What is hidden from the network (default: the preset's).")  # fmt: skip
 @click.option("--attenuation", type=click.Choice(["none", "soft", "prototype"]),
               help="What takes the place of features of defects on the skip connection.")  # fmt: skip
+@click.option("--compare", type=click.Choice(["msgms", "l2", "both"]),
+              help="How image and restoration are compared (published: msgms).")  # fmt: skip
+@click.option("--standardise/--no-standardise", default=None,
+              help="Judge each position by how well it is restored on good parts (default: yes).")  # fmt: skip
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), help="Arithmetic of the fit.")
 def fader(**options: Any) -> None:
     """FADeR for images: repairs what it sees, and marks what it repaired (Park et al., arXiv 2407.04597)."""

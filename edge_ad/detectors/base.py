@@ -24,16 +24,17 @@ class Staged(nn.Module):
     front: the input to a tensor or a tuple of them; the first `core_inputs` go to the core, the others past it.
     core: quantized; gives a tensor or a tuple. tail: takes the core's outputs, then what went past it, and gives the
     network's outputs; None when these are the core's. exact_types: OpenVINO's operator types inside the core that take
-    their inputs unquantized all the same.
+    their inputs unquantized all the same. pixels: the core's inputs hold pixels, so that their INT8 range is 0 to 255
+    whatever the calibration images showed.
     """
 
     def __init__(
         self, front: nn.Module, core: nn.Module, tail: nn.Module | None, core_inputs: int = 1,
-        exact_types: tuple[str, ...] = (),
+        exact_types: tuple[str, ...] = (), pixels: bool = False,
     ):  # fmt: skip
         super().__init__()
         self.front, self.core, self.tail, self.core_inputs = front, core, tail, core_inputs
-        self.exact_types = exact_types
+        self.exact_types, self.pixels = exact_types, pixels
 
     def forward(self, x: Tensor) -> Any:
         found = as_tuple(self.front(x))

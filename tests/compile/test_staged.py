@@ -148,3 +148,25 @@ def test_the_same_network_gives_the_same_bytes() -> None:
 def test_an_engine_of_one_network_refuses_parts(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="runs one network a payload, this one has 2"):
         open_model("board", tmp_path / "m", {}, {"decoder": tmp_path / "d"})
+
+
+def test_inputs_that_hold_pixels_have_their_range_whatever_was_shown(tmp_path: Path) -> None:
+    class Pixels(_Detector):
+        def __init__(self) -> None:
+            torch.manual_seed(0)
+            self._whole = Staged(_Bytes(), nn.Conv2d(3, 1, 3), None, pixels=True).eval()
+
+        outputs = ("map",)
+
+        def parts(self) -> dict[str, Part]:
+            return {}
+
+    dark = Calibration(lambda: iter([image // 4 for image in images(4)]), 4)
+    form = get("openvino-cpu").lower(capture(Pixels()), "int8", dark)  # type: ignore[arg-type]
+    first = next(op for op in operators(form) if op.get_type_name() == "FakeQuantize")
+    assert [float(first.input_value(i).get_node().data.flat[0]) for i in (1, 2)] == [0.0, 255.0]
+
+
+class _Bytes(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.float() + 0.0

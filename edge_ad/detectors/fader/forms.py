@@ -96,5 +96,5 @@ def staged(plain: PlainNetwork) -> Staged:
     inpainter = QuantizableInpainter(plain.inpainter, plain.config.attenuated_levels)
     front, tail = Front(plain.config, plain.mask), Tail(plain.comparison)
     if plain.config.mask == "two-pass":
-        return Staged(front, TwoPasses(plain.config, inpainter), tail, core_inputs=2).eval()
-    return Staged(front, inpainter, tail).eval()
+        return Staged(front, TwoPasses(plain.config, inpainter), tail, core_inputs=2, pixels=True).eval()
+    return Staged(front, inpainter, tail, pixels=True).eval()
