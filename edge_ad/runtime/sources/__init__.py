@@ -57,7 +57,9 @@ _GIVES = {"images": "image", "video": "image", "scans": "scan", "series": "serie
 
 def _require(given: str, wanted: str, where: str) -> None:
     if given != wanted and wanted not in ("vector", "tensor"):
-        raise SourceError(f"gives {given}s, this bundle takes {wanted}s", where=where, hint=f"try {FORMS}")
+        several = {"series": "series"}
+        what, taken = several.get(given, f"{given}s"), several.get(wanted, f"{wanted}s")
+        raise SourceError(f"gives {what}, this bundle takes {taken}", where=where, hint=f"try {FORMS}")
 
 
 def _open_path(path: Path, modality: str, input: InputSpec | None) -> Source:
