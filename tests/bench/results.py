@@ -1,6 +1,7 @@
-"""The table of docs/results.md: fit and compile on the real image sets, through the command line.
+"""The tables of image sets in docs/results.md: fit and compile on the real image sets, through the command line.
 
     python tests/bench/results.py --preset small --steps 600 --work work/results
+    python tests/bench/results.py --detector fader --preset micro --steps 400 --work work/results
 
 Fits that are there already are kept, so that an interrupted run goes on. Prints Markdown.
 """
@@ -28,16 +29,17 @@ def edge_ad(*args: str) -> str:
     return done.stdout
 
 
-def report(data: Path, work: Path, preset: str, fit_options: list[str], rate: float) -> dict[str, Any]:
+def report(
+    data: Path, work: Path, detector: str, preset: str, fit_options: list[str], rate: float
+) -> dict[str, Any]:
     """Fit unless there is a model, compile, and return the compile report."""
-    model = work / f"{data.name}-{preset}"
+    name = f"{data.name}-{preset}" if detector == "efficientad" else f"{data.name}-{detector}-{preset}"
+    model = work / name
     if not (model / "model.json").exists():
-        edge_ad(
-            "fit", "efficientad", "--preset", preset, "--data", str(data), "--out", str(model), *fit_options
-        )
+        edge_ad("fit", detector, "--preset", preset, "--data", str(data), "--out", str(model), *fit_options)
     printed = edge_ad(
         "compile", str(model), "--target", "openvino-cpu", "--data", str(data), "--max-false-alarms", str(rate),
-        "--out", str(work / f"{data.name}-{preset}.edgead"), "--json",
+        "--out", str(work / f"{name}.edgead"), "--json",
     )  # fmt: skip
     loaded: dict[str, Any] = json.loads(printed)
     return loaded
@@ -65,6 +67,7 @@ def row(name: str, found: dict[str, Any]) -> list[str]:
 
 
 @click.command(help=__doc__.splitlines()[0])
+@click.option("--detector", default="efficientad", show_default=True)
 @click.option("--preset", default="small", show_default=True)
 @click.option("--steps", type=int, default=600, show_default=True)
 @click.option("--rate", default=0.05, show_default=True, help="Wanted false-alarm rate.")
@@ -72,8 +75,9 @@ def row(name: str, found: dict[str, Any]) -> list[str]:
 @click.option("--set", "chosen", multiple=True, default=SETS, show_default=True)
 @click.argument("fit_options", nargs=-1)
 def main(
-    preset: str, steps: int, rate: float, work: Path, chosen: tuple[str, ...], fit_options: tuple[str, ...]
-) -> None:
+    detector: str, preset: str, steps: int, rate: float, work: Path, chosen: tuple[str, ...],
+    fit_options: tuple[str, ...],
+) -> None:  # fmt: skip
     images = Path(os.environ.get("EDGE_AD_DATA", ROOT.parent / "shared" / "data")) / "images"
     work.mkdir(parents=True, exist_ok=True)
     head = ["set", "AUROC float", "AUROC INT8", "change", "AU-PRO float", "AU-PRO INT8",
@@ -82,7 +86,7 @@ def main(
     print("| " + " | ".join(head) + " |\n|" + " --- |" * len(head), flush=True)
     areas = []
     for name in chosen:
-        found = report(images / name, work, preset, ["--steps", str(steps), *fit_options], rate)
+        found = report(images / name, work, detector, preset, ["--steps", str(steps), *fit_options], rate)
         areas.append(
             [found["payloads"][0]["test"][f"auroc_{form}"]["value"] for form in ("float", "compiled")]
         )

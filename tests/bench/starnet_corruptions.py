@@ -111,6 +111,10 @@ def _print(detector, root: Path, tests: Sequence[np.ndarray], repeats: int) -> N
         int8 = tables["int8"][pair][tables["int8"]["score"]]
         print(f"| {' | '.join(pair)} | {' | '.join(f'{row[n]:.3f}' for n in SCORES)} | {int8:.3f} |")
 
+    for name in SCORES:
+        change = max(abs(tables["int8"][p][name] - tables["fp32"][p][name]) for p in PAIRS)
+        print(f"largest change of {name} from float to INT8: {change:.3f}")
+
 
 def _auroc(clean: np.ndarray, corrupted: np.ndarray) -> float:
     labels = np.repeat([0, 1], [len(clean), len(corrupted)])
