@@ -20,7 +20,7 @@ def command() -> None:
     """
 
 
-@command.command("efficientad")
+@command.command("efficientad", short_help="Images: what a teacher sees and a student does not expect.")
 @click.option("--preset", type=click.Choice(["small", "tiny", "micro"]), default="small", show_default=True,
               help="small: the paper's, 256 px. tiny: 128 px. micro: 64 px, no autoencoder.")  # fmt: skip
 @fit_options(_IMAGES)
@@ -40,7 +40,7 @@ def efficientad(**options: Any) -> None:
     run_fit(fit, PRESETS, **options)
 
 
-@command.command("fader")
+@command.command("fader", short_help="Images: what had to be repaired.")
 @click.option("--preset", type=click.Choice(["small", "micro"]), default="micro", show_default=True,
               help="micro: 64 px. small: 256 px, which takes hours to fit.")  # fmt: skip
 @fit_options(_IMAGES)
@@ -61,7 +61,7 @@ def fader(**options: Any) -> None:
     run_fit(fit, PRESETS, **options)
 
 
-@command.command("starnet")
+@command.command("starnet", short_help="LiDAR scans or vectors: how far from clean ones.")
 @click.option("--preset", type=click.Choice(["small", "micro"]), default="small", show_default=True,
               help="small: 32 x 64 cells, 32 latent values. micro: 32 x 32, 16.")  # fmt: skip
 @fit_options(
@@ -79,7 +79,7 @@ def starnet(**options: Any) -> None:
     run_fit(fit, PRESETS, **options)
 
 
-@command.command("tspulse")
+@command.command("tspulse", short_help="Series: how badly the newest stretch is foretold.")
 @click.option("--preset", type=click.Choice(["tiny", "micro", "full"]), default="tiny", show_default=True,
               help="tiny: windows of 512 rows. micro: 256 rows. full: the published shape.")  # fmt: skip
 @fit_options("Folder with train/good, series of normal operation (CSV, Parquet, NPY), or one such file.")

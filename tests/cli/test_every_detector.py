@@ -143,3 +143,24 @@ def test_data_of_another_modality_is_refused_by_name(case: Case, other: str, edg
     assert done.code == 1
     assert "train/good" in done.error and (held in done.error or "holds no" in done.error)
     assert not (tmp_path / "m" / "model.json").exists()
+
+
+def test_verdicts_that_would_not_hold_are_uncertain(case: Case, edge_ad, tmp_path: Path) -> None:
+    if case.detector != "tspulse":
+        pytest.skip("one detector is enough: the band lies behind the score")
+    bundle, log = tmp_path / "r.edgead", tmp_path / "events.jsonl"
+    compile_ = ("compile", case.model, "--target", "openvino-cpu", "--data", case.data, "--out", bundle)
+    done = edge_ad(*compile_, "--max-false-alarms", "0.02", "--reject", "0.99")
+    assert done.code == 3 and "no score, however high, is anomalous" in done.error and not bundle.exists()
+    assert edge_ad(*compile_, "--max-false-alarms", "0.15", "--reject", "0.9").code == 0
+    done = edge_ad("inspect", bundle, "--json")
+    thresholds = json.loads(done.out)["manifest"]["payloads"][0]["thresholds"]
+    band = thresholds["rejection"]
+    assert band["lower"] <= thresholds["compiled"]["value"] <= band["upper"] and band["stability"] == 0.9
+    assert "uncertain above" in edge_ad("inspect", bundle).out
+    done = edge_ad("run", bundle, "--source", case.data / "test", "--sink", f"jsonl:{log}", "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["uncertain"] > 0
+    events = [json.loads(line) for line in log.read_text().splitlines()]
+    assert {e["verdict"] for e in events} <= {"anomalous", "uncertain"}
+    assert all(e["band"] == [band["lower"], band["upper"]] for e in events)
