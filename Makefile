@@ -30,9 +30,10 @@ bench: setup
 	$(BIN)/python tests/bench/latency.py
 	$(BIN)/python tests/bench/boards.py
 	$(BIN)/python tests/bench/peers.py
+	$(BIN)/python tests/bench/scan_statistics.py
 	$(BIN)/python tests/bench/starnet_corruptions.py
 	$(BIN)/python tests/bench/starnet_corruptions.py --generated --n-fit 64 --n-test 64
-	$(BIN)/python tests/bench/tspulse_series.py --budget 60
+	$(BIN)/python tests/bench/tspulse_series.py --budget 60 --work work/tspulse
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info
