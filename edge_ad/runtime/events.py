@@ -46,7 +46,7 @@ Extent = Annotated[int, Field(gt=0)]
 Band = tuple[Finite, Finite]
 
 
-class _Message(BaseModel):
+class Message(BaseModel):
     """A frozen flat record. Unknown keys are ignored on reading: a later version may add fields."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
@@ -73,7 +73,7 @@ class Where(BaseModel):
     channel: str | None = None
 
 
-class Event(_Message):
+class Event(Message):
     """One record of an anomaly: its beginning (`new`), a rise or sign of life (`update`), or its `end`.
 
     `score`, `sample` and `where` are those of the event's highest frame so far, so that `end` sums it up;
@@ -102,7 +102,7 @@ class Event(_Message):
     where: Where | None = None
 
 
-class State(_Message):
+class State(Message):
     """What a stream is at now: written when it starts and whenever an event begins, ends, or turns from uncertain
     into anomalous. anomalous: whether `verdict` is that, and all that older records say."""
 
@@ -131,7 +131,7 @@ class State(_Message):
         return self
 
 
-class Score(_Message):
+class Score(Message):
     """The score of one frame."""
 
     schema_: Literal["edge-ad/score/1"] = Field(default=SCORE_SCHEMA, alias="schema")

@@ -8,11 +8,20 @@ from datetime import datetime
 import numpy as np
 import numpy.typing as npt
 
+Position = dict[str, int | float | str]
+
 
 @dataclass(frozen=True)
 class Sample:
-    """data: for images (H, W, 3) uint8 RGB, as acquired. name: file name or frame number. ts: acquisition, UTC."""
+    """One input of a stream.
+
+    data: for images (H, W, 3) uint8 RGB, as acquired. name: file name or frame number. ts: acquisition, UTC.
+    position: where a replay goes on behind this sample (`Source.resume`), None for sources that cannot be wound back;
+    plain values that JSON can hold. gap: samples are missing before this one (the source was away, rows were lost).
+    """
 
     data: npt.NDArray[np.generic]
     name: str
     ts: datetime
+    position: Position | None = None
+    gap: bool = False
