@@ -125,6 +125,16 @@ class SinkError(EdgeAdError):
     """A receiver of events that cannot be opened or written."""
 
 
+class OutboxError(EdgeAdError):
+    """The durable queue of events cannot be opened or written."""
+
+
+class StationError(EdgeAdError):
+    """A station file that breaks its schema, or names what is not there."""
+
+    exit_code = 2
+
+
 class QualityError(EdgeAdError):
     """A figure that the data cannot support or that misses what was asked."""
 

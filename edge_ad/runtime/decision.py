@@ -128,6 +128,20 @@ class Decision:
         """The stream has stopped: an open event ends."""
         return () if self._event is None else (self._end(self._event),)
 
+    def gap(self) -> None:
+        self._recent.clear()
+
+    def snapshot(self):
+        return {"e": self._event, "n": self._number, "p": self._peak, "r": self._reported_peak, "q": self._quiet, "s": self._since_record, "v": tuple(self._recent)}
+
+    def restore(self, d):
+        self._event, self._number, self._peak, self._reported_peak, self._quiet, self._since_record = (d[k] for k in "enprqs")
+        self._recent.extend(d["v"])
+        return True
+
+    def verdict_of(self, d):
+        return d["e"] or "anomalous"
+
     def _judge(self) -> EventVerdict | None:
         """What the last n frames make of an event; None when too few of them are not normal."""
         n_anomalous = self._recent.count("anomalous")

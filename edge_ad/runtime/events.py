@@ -21,6 +21,7 @@ EVENT_SCHEMA: Final = "edge-ad/event/1"
 STATE_SCHEMA: Final = "edge-ad/state/1"
 SCORE_SCHEMA: Final = "edge-ad/score/1"
 MAX_SAMPLE_CHARS = 255
+NOT_NUMBERED: Final = 0  # of a record that has not been through the outbox: it never leaves the device
 
 Kind = Literal["new", "update", "end"]
 Verdict = Literal["normal", "uncertain", "anomalous"]
@@ -77,8 +78,9 @@ class Event(Message):
     """One record of an anomaly: its beginning (`new`), a rise or sign of life (`update`), or its `end`.
 
     `score`, `sample` and `where` are those of the event's highest frame so far, so that `end` sums it up;
-    `ts` and `latency_us` are those of the frame at which the record was made. `seq` rises by one from record
-    to record of a `stream` within a `boot_id` (one run): receivers drop what they have seen.
+    `ts` and `latency_us` are those of the frame at which the record was made. `seq` rises by one from record to record
+    of a device, over restarts too where it has a state folder: receivers drop what they have seen. boot_id: the run
+    that made the record; an event that a restart cut through keeps its `event_id`.
 
     verdict: what the event is by now; `uncertain` only where there is a `band`, (lower, upper], of scores that are
     neither normal nor anomalous. Records from before there were bands are anomalous.
@@ -94,7 +96,7 @@ class Event(Message):
     threshold: Finite
     band: Band | None = None
     bundle: Sha256
-    seq: Annotated[int, Field(ge=1)]
+    seq: Annotated[int, Field(ge=1)] = NOT_NUMBERED
     boot_id: Annotated[str, Field(min_length=1, max_length=64)]
     historical: bool = False
     latency_us: Annotated[int, Field(ge=0)]
@@ -132,13 +134,18 @@ class State(Message):
 
 
 class Score(Message):
-    """The score of one frame."""
+    """The score of one frame. seq, historical: only of one that is kept until its receivers have it, as an event's."""
 
     schema_: Literal["edge-ad/score/1"] = Field(default=SCORE_SCHEMA, alias="schema")
     ts: Timestamp
     stream: TopicId
     score: Finite
     threshold: Finite
+    seq: Annotated[int, Field(ge=1)] | None = None
+    historical: bool | None = None
+
+
+Record = Event | Score
 
 
 def parse_event(raw: str | bytes, *, where: str | None = None) -> Event:
@@ -155,11 +162,14 @@ def parse_event(raw: str | bytes, *, where: str | None = None) -> Event:
             hint=f"this version reads {EVENT_SCHEMA}",
         )
     try:
-        return Event.model_validate(data)
+        event = Event.model_validate(data)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"])
         raise DataError(f"event key '{key}': {first['msg']}", where=where) from error
+    if event.seq == NOT_NUMBERED:
+        raise DataError("event key 'seq': Field required", where=where)
+    return event
 
 
 def new_boot_id() -> str:
@@ -179,7 +189,7 @@ def sample_name(text: str) -> str:
 
 
 class EventWriter:
-    """Numbers the records of one stream: `seq` rises by one from record to record of a boot_id.
+    """Writes the records of one stream; the outbox numbers them.
 
     A boot_id that is given must not be used twice for one stream: event ids are made from it. Raises
     UsageError for a stream name that does not fit into a topic.
@@ -196,20 +206,18 @@ class EventWriter:
         self.band = band
         self.bundle = bundle
         self.boot_id = boot_id or new_boot_id()
-        self._seq = 0
 
     def event_id(self, number: int) -> str:
         """The id that all records of event `number` share; unique among all streams and runs."""
         return f"{self.stream}-{self.boot_id}-{number}"
 
     def write(
-        self, kind: Kind, number: int, *, ts: datetime, score: float, latency_us: int, sample: str,
+        self, kind: Kind, event_id: str, *, ts: datetime, score: float, latency_us: int, sample: str,
         where: Where | None, verdict: EventVerdict = "anomalous",
     ) -> Event:  # fmt: skip
-        """The next record."""
-        self._seq += 1
+        """A record without its number."""
         return Event(
-            event_id=self.event_id(number),
+            event_id=event_id,
             kind=kind,
             verdict=verdict,
             ts=ts,
@@ -218,7 +226,6 @@ class EventWriter:
             threshold=self.threshold,
             band=self.band,
             bundle=self.bundle,
-            seq=self._seq,
             boot_id=self.boot_id,
             latency_us=latency_us,
             sample=sample_name(sample),

@@ -13,17 +13,20 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kept_sink import Kept
 
 from edge_ad.bundle.manifest import HeadSpec, InputSpec, Rejection
 from edge_ad.errors import DataError, EngineError, SourceError
 from edge_ad.runtime.decision import SEPARATE_PARTS, Decision, DecisionConfig
-from edge_ad.runtime.events import Event, Score, State, parse_event
+from edge_ad.runtime.events import Record, State, parse_event
 from edge_ad.runtime.images import import_cv2
 from edge_ad.runtime.localise import locator
 from edge_ad.runtime.pipeline import Result, RunSummary, run_stream
 from edge_ad.runtime.preprocess import resize_spec
 from edge_ad.runtime.sample import Sample
 from edge_ad.runtime.scorer import Scored
+
+from edge_ad.runtime.notes import Note
 from edge_ad.runtime.sinks import open_sink
 from edge_ad.runtime.sources import open_source
 
@@ -50,31 +53,6 @@ class Scores:
             yield Sample(np.full((8, 8), score), f"{i}.png", TS + i * timedelta(seconds=0.1))
         if self.error is not None:
             raise self.error
-
-    def close(self) -> None:
-        self.closed = True
-
-
-class Kept:
-    """A sink that keeps what it gets."""
-
-    name = "kept"
-    lost = 0
-
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-        self.states: list[State] = []
-        self.scores: list[Score] = []
-        self.closed = False
-
-    def event(self, event: Event) -> None:
-        self.events.append(event)
-
-    def state(self, state: State) -> None:
-        self.states.append(state)
-
-    def score(self, score: Score) -> None:
-        self.scores.append(score)
 
     def close(self) -> None:
         self.closed = True
@@ -185,9 +163,10 @@ def test_state_is_told_at_the_start_and_on_change_only() -> None:
     seen = threading.Semaphore(0)
 
     class Watching(Kept):
-        def state(self, state: State) -> None:
-            states.append((state.anomalous, state.event_id))
-            seen.release()
+        def show(self, note: Note) -> None:
+            if isinstance(note, State):
+                states.append((note.anomalous, note.event_id))
+                seen.release()
 
     changes_at = {0, 2, 4, 6}
     frame = -1
@@ -210,10 +189,11 @@ def test_state_is_anomalous_only_from_when_the_event_is() -> None:
     seen = threading.Semaphore(0)
 
     class Watching(Kept):
-        def state(self, state: State) -> None:
-            assert state.band == (0.8, 1.5)
-            states.append((state.anomalous, state.verdict, state.event_id))
-            seen.release()
+        def show(self, note: Note) -> None:
+            if isinstance(note, State):
+                assert note.band == (0.8, 1.5)
+                states.append((note.anomalous, note.verdict, note.event_id))
+                seen.release()
 
     frame = -1
 
@@ -357,21 +337,19 @@ def test_a_fault_in_the_program_is_raised_after_the_sinks_were_closed() -> None:
 
 def test_the_summary_is_ready_for_people_and_programs() -> None:
     class Dead(Kept):
-        name = "dead"
-
-        def event(self, event: Event) -> None:
+        def _write(self, record: Record) -> None:
             raise ConnectionError("gone")
 
     latencies = iter(range(1000, 101_000, 1000))
     summary = run_stream(
         Scores([0.0] * 99 + [2.0], SourceError("the stream ended")),
         lambda sample: Scored(float(sample.data.flat[0]), None, next(latencies)),
-        Decision(1.0), [Kept(), Dead()], stream="s", bundle=BUNDLE,
+        Decision(1.0), [Kept(), Dead("dead")], stream="s", bundle=BUNDLE,
     )  # fmt: skip
     assert (summary.latency_median_us, summary.latency_p99_us) == (50_500, 99_010)
     data = json.loads(json.dumps(summary.as_dict()))
     assert data["frames"] == 100 and data["error"] == "the stream ended"
-    assert [(s["name"], s["delivered"], s["undelivered"]) for s in data["sinks"]] == [
+    assert [(s["name"], s["delivered"], s["lost"]) for s in data["sinks"]] == [
         ("kept", 2, 0),
         ("dead", 0, 2),
     ]
@@ -389,28 +367,21 @@ def test_a_run_without_any_frame_has_no_latency_and_no_event() -> None:
 
 
 def test_a_sink_that_blocks_for_good_does_not_slow_the_run_or_the_other_sinks(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     release = threading.Event()
 
     class Blocking(Kept):
-        name = "blocking"
-
-        def event(self, event: Event) -> None:
+        def _write(self, record: Record) -> None:
             release.wait()
 
-    def quick(sinks: Sequence[Kept]) -> object:
-        return FanOut(sinks, drain_s=0.1, close_s=0.1)
-
-    from edge_ad.runtime.sinks.fanout import FanOut
-
-    monkeypatch.setattr("edge_ad.runtime.pipeline.FanOut", quick)
     good = Kept()
     with caplog.at_level(logging.WARNING):
         summary = run_stream(
-            Scores([0, 2] * 200), brightness, Decision(1.0), [Blocking(), good], stream="s", bundle=BUNDLE
-        )
+            Scores([0, 2] * 200), brightness, Decision(1.0), [Blocking("blocking"), good], stream="s", bundle=BUNDLE,
+            drain_s=1.0, close_s=0.1,
+        )  # fmt: skip
     release.set()
     assert summary.frames == 400 and len(good.events) == 400 and good.closed
     stuck, fine = summary.sinks
-    assert stuck.stuck and stuck.undelivered == 400 and fine.delivered == 400
+    assert stuck.stuck and stuck.lost == 400 and fine.delivered == 400

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from edge_ad.runtime.events import Event
+from edge_ad.runtime.events import Record
 from edge_ad.runtime.notes import Crop, Note
 
 
@@ -68,8 +68,8 @@ class Sink(Protocol):
         confirmed will be handed over again. Raises SinkError."""
         ...
 
-    def send(self, event: Event) -> None:
-        """Hand an event over. Raises SinkError when the receiver is gone: `connect` comes next."""
+    def send(self, record: Record) -> None:
+        """Hand an event (or a score that is kept as events are) over. Raises SinkError when the receiver is gone: `connect` comes next."""
         ...
 
     def confirmed(self) -> list[int]:
@@ -111,10 +111,11 @@ class PlainSink:
         """Nothing to do; forgets what was not confirmed."""
         self._written.clear()
 
-    def send(self, event: Event) -> None:
+    def send(self, record: Record) -> None:
         """Write it. Raises SinkError."""
-        self._write(event)
-        self._written.append(event.seq)
+        self._write(record)
+        if record.seq is not None:
+            self._written.append(record.seq)
         self.wake()
 
     def confirmed(self) -> list[int]:
@@ -133,7 +134,7 @@ class PlainSink:
     def close(self) -> None:
         """Nothing is held."""
 
-    def _write(self, event: Event) -> None:
+    def _write(self, record: Record) -> None:
         raise NotImplementedError
 
     def _flush(self) -> None:

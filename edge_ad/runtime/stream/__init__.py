@@ -1,0 +1,1 @@
+"""One stream on a device: source, network, decision, and what is reported of it."""
