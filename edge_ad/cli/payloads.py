@@ -9,12 +9,12 @@ from typing import Any, TypeVar
 
 import click
 
-from edge_ad.bundle.manifest import Manifest, Payload
-from edge_ad.errors import SchemaError, UsageError
+from edge_ad.bundle.manifest import Payload
 from edge_ad.firmware_bridge.connection import BoardAddress, Connection
 from edge_ad.runtime.deployment import LiveBundle
 from edge_ad.runtime.engines import open_engine
 from edge_ad.runtime.engines.base import Engine
+from edge_ad.runtime.station.engines import payload_on
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -45,25 +45,6 @@ def board_address(
     if board is None and port is None:
         return None
     return BoardAddress(board=board, port=port, baud=baud, state=state, count=count)
-
-
-def payload_on(manifest: Manifest, target: str | None, connection: Connection) -> Payload:
-    """The payload called `target`, else the one for the board that answers. Raises SchemaError, UsageError."""
-    if target is None:
-        wanted = connection.board.target
-        if not any(p.target == wanted for p in manifest.payloads):
-            held = ", ".join(p.target for p in manifest.payloads)
-            raise SchemaError(
-                f"no payload for '{wanted}', which '{connection.hello.board}' runs", where=manifest.name,
-                hint=f"it holds: {held}; compile with --target {wanted}",
-            )  # fmt: skip
-        target = wanted
-    payload = manifest.payload(target)
-    if payload.engine != "board":
-        raise UsageError(
-            f"the payload for '{payload.target}' runs on no board", hint="leave out --board and --port"
-        )
-    return payload
 
 
 def open_payload(

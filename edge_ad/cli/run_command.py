@@ -2,111 +2,162 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
+import os
 import signal
-import socket
-import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from edge_ad.cli.options import errors, print_json
-from edge_ad.cli.payloads import board_address, board_options, open_payload
+from edge_ad.cli.options import errors, out, print_json
+from edge_ad.cli.payloads import board_address, board_options
+from edge_ad.errors import UsageError
+
+if TYPE_CHECKING:
+    from edge_ad.runtime.station.config import StationConfig
+    from edge_ad.runtime.station.station import Station
 
 
 @click.command("run")
-@click.argument("bundle")
-@click.option("--source", "source_url", required=True,
-              help="camera:0, rtsp://…, http://…, a video file, a folder of images or scans, a series file, or "
-              "npy:FILE.")  # fmt: skip
-@click.option("--sink", "sink_urls", multiple=True, default=("stdout",), show_default=True,
-              help="stdout, jsonl:FILE, mqtt://[user:pass@]host[:port][/node], mqtts://…, "
-              "serial:/dev/ttyUSB0[?baud=115200&format=json|link]; may be given several times.")  # fmt: skip
+@click.argument("what", metavar="BUNDLE|STATION.toml")
+@click.option("--source", "source_url",
+              help="camera:0, rtsp://…, http://…, gst:PIPELINE, a video file, a folder of images or scans, watch:FOLDER, "
+              "velodyne://…, ouster://…, pcap:FILE, a series file, stdin:, lines:/dev/ttyUSB0, link:/dev/ttyACM0, "
+              "mqtt://host/topic or npy:FILE.")  # fmt: skip
+@click.option("--sink", "sink_urls", multiple=True,
+              help="stdout (the default), jsonl:FILE, mqtt://[user:pass@]host[:port][/node], mqtts://…, "
+              "serial:/dev/ttyUSB0[?baud=115200&format=json|link], webhook+https://…; may be given several times.")  # fmt: skip
+@click.option("--check", is_flag=True, help="Open what can be opened without contacting anybody, and tell.")
 @click.option("--target", help="Which payload; may be left out when the bundle holds one.")
 @click.option("--stream", help="Name of the stream in events and topics (default: from the source).")
 @click.option("--node", help="Name of this device in MQTT topics (default: its host name).")
-@click.option("--k", type=click.IntRange(1), default=1, show_default=True, help="An event begins when K …")
-@click.option(
-    "--n", type=click.IntRange(1), default=1, show_default=True, help="… of the last N frames are anomalous."
-)
+@click.option("--keep", "state_folder", type=click.Path(path_type=Path, file_okay=False),
+              help="Folder for the outbox and for what the stream goes on from: nothing is lost over a restart, and what "
+              "fails is opened again for ever.")  # fmt: skip
+@click.option("--k", type=click.IntRange(1), help="An event begins when K … (default: 1)")
+@click.option("--n", type=click.IntRange(1), help="… of the last N frames are anomalous. (default: 1)")
 @click.option("--release", type=click.IntRange(0),
               help="Frames in a row below the release level that end an event; 0: each frame is a part of its own "
               "(default: 0 for image folders, else 3).")  # fmt: skip
-@click.option("--hysteresis", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True,
-              help="Release level as a share of the threshold.")  # fmt: skip
+@click.option("--hysteresis", type=click.FloatRange(0, 1, min_open=True),
+              help="Release level as a share of the threshold. (default: 1)")  # fmt: skip
+@click.option("--min-frames", type=click.IntRange(1), help="Frames that an event has to last to be reported. (default: 1)")
+@click.option("--cooldown", type=click.IntRange(0), help="Frames after an event in which no other begins. (default: 0)")
 @click.option("--threshold", type=float, help="Use this threshold instead of the bundle's.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads of the engine.")
 @board_options
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def command(
-    bundle: str, source_url: str, sink_urls: tuple[str, ...], target: str | None, stream: str | None,
-    node: str | None, k: int, n: int, release: int | None, hysteresis: float, threshold: float | None,
-    threads: int | None, board: str | None, port: str | None, baud: int, state: Path | None, as_json: bool,
+    what: str, source_url: str | None, sink_urls: tuple[str, ...], check: bool, target: str | None, stream: str | None,
+    node: str | None, state_folder: Path | None, threshold: float | None, threads: int | None,
+    board: str | None, port: str | None, baud: int, state: Path | None, as_json: bool, **rules: Any,
 ) -> None:  # fmt: skip
-    """Watch a source and report anomalies.
+    """Watch sources and report anomalies.
 
-    BUNDLE is dir:/opt/line3 (what flash made live) or a .edgead file; with --board or --port its network runs there,
-    where flash has put it. Live sources keep the newest frame and count
-    the others; files drop nothing. SIGTERM and Ctrl-C end an open event, deliver what waits and stop.
+    BUNDLE is dir:/opt/line3 (what flash made live) or a .edgead file, which judges one --source; with --board or --port
+    its network runs there, where flash has put it. STATION.toml describes any number of streams and sinks
+    (docs/station.md). Live sources keep the newest frame and count the others; files drop nothing. SIGTERM and Ctrl-C
+    end an open event, deliver what waits and stop.
     """
-    from edge_ad.runtime.decision import Decision, DecisionConfig
-    from edge_ad.runtime.deployment import load
-    from edge_ad.runtime.events import topic_id
-    from edge_ad.runtime.localise import locator
-    from edge_ad.runtime.pipeline import run_stream
-    from edge_ad.runtime.scorer import Scorer
-    from edge_ad.runtime.sinks import open_sinks
-    from edge_ad.runtime.sources import open_source
+    from edge_ad.runtime.station.config import read_station
+    from edge_ad.runtime.station.station import Station
+    from edge_ad.runtime.station.station import check as check_station
 
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-    stop = threading.Event()
-    # What is open already is closed when a later part cannot be opened.
-    with contextlib.ExitStack() as opened:
-        live = opened.enter_context(load(bundle, target=target))
-        address = board_address(board, port, baud, state)
-        payload, engine = open_payload(live, target, address, threads, opened)
-        limit = payload.threshold(threshold)
-        if threshold is not None and payload.thresholds is not None:
-            errors.print(f"threshold {threshold:g} instead of the bundle's {payload.threshold():g}")
-        if release is None:
-            separate = live.manifest.input.modality not in ("scan", "series") and _separate_parts(source_url)
-            release = 0 if separate and n == 1 else 3
-        # A threshold of one's own leaves the band, which lies around the bundle's.
-        band = payload.thresholds.rejection if payload.thresholds is not None and threshold is None else None
-        config = DecisionConfig(k=k, n=n, release=release, hysteresis=hysteresis)
-        decision = Decision(limit, config, band)
-        source = open_source(source_url, input=live.manifest.input)
-        opened.callback(source.close)
-        sinks = open_sinks(sink_urls, node=node or topic_id(socket.gethostname()))
-        info = engine.describe()
-        errors.print(
-            f"running {live.digest[:12]} on {info.engine} {info.version} ({info.provider}, {info.isa}, "
-            f"{info.precision}, {info.threads} threads), threshold {limit:.6g}",
-            soft_wrap=True, markup=False,
-        )  # fmt: skip
+    with ExitStack() as opened:
+        if what.endswith(".toml"):
+            given = {k: v for k, v in {**rules, "source": source_url, "threshold": threshold, "target": target}.items() if v}
+            if given or sink_urls:
+                raise UsageError(
+                    f"a station file says all of it; leave out --{next(iter(given), 'sink').replace('_', '-')}", where=what
+                )
+            config = read_station(Path(what))
+            opened.enter_context(_working_in(Path(what).parent))
+            retry = True
+        else:
+            if source_url is None:
+                raise UsageError("say what to watch", hint="--source camera:0, or give a station file")
+            config = _one_stream(
+                what, source_url, sink_urls or ("stdout",), target=target, stream=stream, node=node, threads=threads,
+                state=state_folder, threshold=threshold, board=board_address(board, port, baud, state), rules=rules,
+            )  # fmt: skip
+            retry = state_folder is not None
+        if check:
+            out.print("\n".join(check_station(config)), soft_wrap=True, markup=False)
+            return
+        station = opened.enter_context(Station(config, retry=retry, board_state=state))
+        _introduce(station)
         for number in (signal.SIGTERM, signal.SIGINT):
-            opened.callback(signal.signal, number, signal.signal(number, _stopper(stop)))
-        summary = run_stream(
-            source, Scorer(engine, live.manifest.input, payload.head), decision, sinks,
-            stream=stream or topic_id(source.name),
-            bundle=live.digest, stop=stop, locate=locator(live.manifest.input, payload.head),
-        )  # fmt: skip
+            opened.callback(signal.signal, number, signal.signal(number, _stopper(station)))
+        summary = station.run()
     if as_json:
-        print_json(summary.as_dict())
+        told = summary.as_dict()
+        print_json(told if what.endswith(".toml") else {**next(iter(told["streams"].values())), "sinks": told["sinks"]})
     else:
         errors.print(str(summary), soft_wrap=True, markup=False)
     summary.raise_for_error()
 
 
-def _separate_parts(url: str) -> bool:
-    """Whether the source shows one part a frame: a folder of images, or an array of them."""
-    return url.startswith(("images:", "npy:")) or Path(url).is_dir()
+def _one_stream(
+    bundle: str, source: str, sinks: tuple[str, ...], *, target: str | None, stream: str | None, node: str | None,
+    threads: int | None, state: Path | None, threshold: float | None, board: Any, rules: dict[str, Any],
+) -> StationConfig:  # fmt: skip
+    """The options of the command as a station of one stream."""
+    from edge_ad.runtime.events import topic_id
+    from edge_ad.runtime.sources.capture import without_login
+    from edge_ad.runtime.station.config import BoardTable, SinkTable, StationConfig, StreamTable, checked
+
+    table = None if board is None else BoardTable(address=board.board, port=board.port, baud=board.baud)
+    with checked("the command line"):
+        return StationConfig(
+            node=node,
+            state=state,
+            stream=[
+                StreamTable(
+                    name=stream or topic_id(without_login(source)),
+                    bundle=bundle,
+                    source=source,
+                    target=target,
+                    threads=threads,
+                    board=table,
+                    threshold=threshold,
+                    decision={key: value for key, value in rules.items() if value is not None},
+                )
+            ],
+            sink=[SinkTable(url=url) for url in sinks],
+        )
 
 
-def _stopper(stop: threading.Event):  # type: ignore[no-untyped-def]
+def _introduce(station: Station) -> None:
+    """Say what runs where."""
+    for running in station.streams:
+        info = running.shared.engine.describe()
+        limit = running.judge.decision.threshold
+        own = running.payload.thresholds
+        if running.table.threshold is not None and own is not None:
+            errors.print(f"threshold {limit:g} instead of the bundle's {running.payload.threshold():g}")
+        errors.print(
+            f"running {running.live.digest[:12]} on {info.engine} {info.version} ({info.provider}, {info.isa}, "
+            f"{info.precision}, {info.threads} threads), threshold {limit:.6g}",
+            soft_wrap=True, markup=False,
+        )  # fmt: skip
+
+
+@contextmanager
+def _working_in(folder: Path) -> Iterator[None]:
+    """Paths in a station file are relative to the folder that holds it."""
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+def _stopper(station: Station):  # type: ignore[no-untyped-def]
     def handle(number: int, frame: FrameType | None) -> None:
-        stop.set()
+        station.stop()
 
     return handle

@@ -128,6 +128,9 @@ class Decision:
         """The stream has stopped: an open event ends."""
         return () if self._event is None else (self._end(self._event),)
 
+    def set_threshold(self, value):
+        self.threshold = self._lower = self._upper = value
+
     def gap(self) -> None:
         self._recent.clear()
 

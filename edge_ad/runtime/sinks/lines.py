@@ -7,19 +7,18 @@ import sys
 from pathlib import Path
 
 from edge_ad.errors import SinkError
-from edge_ad.runtime.events import Event
-from edge_ad.runtime.sinks.base import EventSink
+from edge_ad.runtime.events import Record
+from edge_ad.runtime.sinks.base import PlainSink
 
 
-class StdoutSink(EventSink):
+class StdoutSink(PlainSink):
     """One line of JSON an event on standard output, flushed."""
 
-    name = "stdout"
-
     def __init__(self) -> None:
+        super().__init__("stdout")
         self._broken = False
 
-    def event(self, event: Event) -> None:
+    def _write(self, event: Record) -> None:
         """Print the event. Raises SinkError when nobody reads standard output any more."""
         try:
             if not self._broken:
@@ -43,12 +42,12 @@ def _discard_stdout() -> None:
         return
 
 
-class JsonlSink(EventSink):
+class JsonlSink(PlainSink):
     """One line of JSON an event, appended to a file, none held back in this process; fsynced at close."""
 
     def __init__(self, path: Path):
         """Raises SinkError when the file cannot be opened."""
-        self.name = f"jsonl:{path}"
+        super().__init__(f"jsonl:{path}")
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
         except OSError as error:
@@ -57,18 +56,18 @@ class JsonlSink(EventSink):
             raise SinkError(f"cannot be opened ({error.strerror})", where=self.name, hint=hint) from error
         self._end_torn_line()
 
-    def event(self, event: Event) -> None:
+    def _write(self, event: Record) -> None:
         """Append the event. Raises SinkError, e.g. on a full disk; no part of the line then stays."""
         self._append(event.to_json().encode() + b"\n")
 
-    def close(self) -> None:
-        """Have the file on the disk. Raises SinkError."""
+    def _flush(self) -> None:
         try:
             os.fsync(self._file)
         except OSError as error:
             raise SinkError(f"cannot be synced to the disk ({error.strerror})", where=self.name) from error
-        finally:
-            os.close(self._file)
+
+    def close(self) -> None:
+        os.close(self._file)
 
     def _append(self, line: bytes) -> None:
         size = os.fstat(self._file).st_size
@@ -85,3 +84,7 @@ class JsonlSink(EventSink):
         size = os.fstat(self._file).st_size
         if size and os.pread(self._file, 1, size - 1) != b"\n":
             self._append(b"\n")
+
+
+def open_jsonl(url, options):
+    return JsonlSink(Path(url.partition(":")[2]))

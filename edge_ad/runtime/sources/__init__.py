@@ -16,8 +16,9 @@ from edge_ad.runtime.sources.series import SeriesReplay
 __all__ = ["FORMS", "Source", "open_source"]
 
 FORMS = (
-    "a folder, images:PATH, video:PATH, npy:PATH, scans:PATH, series:PATH, camera:0, camera:/dev/video0, rtsp://…, "
-    "http://…"
+    "a folder, images:PATH, video:PATH, npy:PATH, scans:PATH, series:PATH, watch:FOLDER, camera:0, rtsp://…, http://…, "
+    "gst:PIPELINE, velodyne://:2368?model=VLP16, ouster://:7502?metadata=FILE, pcap:FILE?model=VLP16, stdin:, "
+    "rows:PATH, lines:/dev/ttyUSB0, link:/dev/ttyACM0, mqtt://host/topic"
 )
 STALL_S = 10.0
 CAMERA_FAILURES = 10
@@ -25,34 +26,96 @@ CAMERA_FAILURES = 10
 _VIDEO_SUFFIXES = {".mp4", ".mkv", ".avi", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv"}
 
 
-def open_source(url: str, *, input: InputSpec | None = None, stall_s: float = STALL_S) -> Source:
+_SCHEME = re.compile(r"[a-z][a-z+]*(?=:)")
+_LIVE = {
+    "camera", "rtsp", "rtsps", "http", "https", "gst", "watch", "velodyne", "ouster", "lines", "link", "mqtt", "mqtts",
+}  # fmt: skip
+_LIDAR = {"velodyne", "ouster", "pcap"}
+_ROWS = {"stdin", "rows", "lines", "link", "mqtt", "mqtts"}
+_GIVES = {
+    "images": "image", "video": "image", "camera": "image", "rtsp": "image", "rtsps": "image", "http": "image",
+    "https": "image", "gst": "image", "scans": "scan", "series": "series", **dict.fromkeys(_LIDAR, "scan"),
+    **dict.fromkeys(_ROWS, "series"),
+}  # fmt: skip
+
+
+def is_live(url: str) -> bool:
+    """Whether what `url` names goes on for ever, so that an end of it is a failure."""
+    return _scheme(url) in _LIVE
+
+
+def open_source(
+    url: str, *, input: InputSpec | None = None, stall_s: float = STALL_S, reconnect: bool = False
+) -> Source:
     """Open a source; `FORMS` lists what `url` may be.
 
     input: what the network takes: a plain path is read as that, and series are cut into its windows; None takes
-    images. stall_s: how long a live source may stay silent, also while it is opened. Raises SourceError when there is
-    no such folder, file, camera or stream, for another scheme, and for a source of another modality;
-    MissingDependencyError without OpenCV.
+    images. stall_s: how long a live source may stay silent, also while it is opened. reconnect: a live source that
+    cannot be opened, ends or stalls is opened again for ever; without, that raises.
+
+    Raises SourceError when there is no such folder, file, camera or stream, for another scheme, and for a source of
+    another modality; MissingDependencyError without a package that it needs.
     """
     modality = "image" if input is None else input.modality
-    if re.match(r"(rtsps?|https?)://.", url):
-        _require("image", modality, without_login(url))
-        return LiveSource(without_login(url), open_stream(url, timeout_s=stall_s), stall_s=stall_s)
-    scheme, colon, rest = url.partition(":")
-    if not colon or Path(url).exists():
+    scheme = _scheme(url)
+    if scheme in _GIVES:
+        _require(_GIVES[scheme], modality, without_login(url))
+    if not (reconnect and scheme in _LIVE):
+        return _open(url, scheme, modality, input, stall_s)
+
+    from edge_ad.runtime.sources.reconnect import Reconnecting
+
+    return Reconnecting(
+        without_login(url), lambda: _open(url, scheme, modality, input, stall_s), live=scheme != "watch"
+    )
+
+
+def _scheme(url: str) -> str:
+    """The scheme of a source's URL; empty for a plain path."""
+    if url == "-":
+        return "stdin"
+    found = _SCHEME.match(url)
+    return "" if found is None or Path(url).exists() else found.group()
+
+
+def _open(url: str, scheme: str, modality: str, input: InputSpec | None, stall_s: float) -> Source:
+    """One attempt."""
+    rest = url.partition(":")[2]
+    if not scheme:
         return _open_path(Path(url), modality, input)
+    if scheme in ("rtsp", "rtsps", "http", "https"):
+        return LiveSource(without_login(url), open_stream(url, timeout_s=stall_s), stall_s=stall_s)
     if scheme == "camera":
-        _require("image", modality, url)
-        capture = open_camera(rest)
-        return LiveSource(url, capture, stall_s=stall_s, tolerated_failures=CAMERA_FAILURES)
+        return LiveSource(url, open_camera(rest), stall_s=stall_s, tolerated_failures=CAMERA_FAILURES)
+    if scheme == "gst":
+        from edge_ad.runtime.sources.capture import open_gstreamer
+
+        return LiveSource("gst", open_gstreamer(rest), stall_s=stall_s)
     if scheme == "npy":
         return Array(Path(rest))
-    if scheme in _GIVES:
-        _require(_GIVES[scheme], modality, url)
-        return VideoFile(Path(rest)) if scheme == "video" else _open_files(Path(rest), modality, input)
+    if scheme == "video":
+        return VideoFile(Path(rest))
+    if scheme in ("images", "scans", "series"):
+        return _open_files(Path(rest), modality, input)
+    if scheme == "watch":
+        from edge_ad.runtime.sources.watch import open_watch
+
+        return open_watch(Path(rest), input)
+    if scheme in _LIDAR:
+        from edge_ad.runtime.sources.lidar import open_lidar
+
+        return open_lidar(url, _needed(input, url), stall_s=stall_s)
+    if scheme in _ROWS:
+        from edge_ad.runtime.sources.rows import open_rows
+
+        return open_rows(url, _needed(input, url), stall_s=stall_s)
     raise SourceError(f"unknown kind of source '{scheme}'", where=without_login(url), hint=f"try {FORMS}")
 
 
-_GIVES = {"images": "image", "video": "image", "scans": "scan", "series": "series"}
+def _needed(input: InputSpec | None, url: str) -> InputSpec:
+    if input is None:
+        raise SourceError("gives no images", where=without_login(url))
+    return input
 
 
 def _require(given: str, wanted: str, where: str) -> None:

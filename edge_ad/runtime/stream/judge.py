@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
 
@@ -56,9 +56,11 @@ class Memory:
     origin: str
     decision: Any
     event_id: str | None
+    verdict: EventVerdict | None  # of the open event
     peak: Peak | None
     position: Position | None
-    last: tuple[str, int]  # time (RFC 3339) and latency of the last frame, for an end that comes after a restart
+    latency_us: int  # of the last frame, for an end that comes after a restart
+    threshold: float | None  # that a command has set
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -67,8 +69,9 @@ class Memory:
             where = None if self.peak.where is None else self.peak.where.model_dump(mode="json", exclude_none=True)
             peak = {"score": self.peak.score, "sample": self.peak.sample, "where": where}
         return {
-            "origin": self.origin, "decision": self.decision, "event_id": self.event_id, "peak": peak,
-            "position": self.position, "last": list(self.last),
+            "origin": self.origin, "decision": self.decision, "event_id": self.event_id,
+            "verdict": self.verdict, "peak": peak,
+            "position": self.position, "latency_us": self.latency_us, "threshold": self.threshold,
         }  # fmt: skip
 
 
@@ -102,7 +105,9 @@ class Judge:
         self._outbox = outbox
         self._show_note = show
         self._origin = origin
-        self._live = live
+        self.live = live
+        self.position: Position | None = None  # behind the last sample, of a replay
+        self._set: float | None = None  # threshold that a command has set
         self._locate = locate
         self._keep_scores = keep_scores
         self._cap = cap
@@ -126,13 +131,16 @@ class Judge:
             where = None if kept["where"] is None else Where.model_validate(kept["where"])
             peak = Peak(kept["score"], kept["sample"], where)
         same = memory["origin"] == self._origin
+        if same and memory["threshold"] is not None:
+            self._use_threshold(memory["threshold"], kept=True)
         if same and self.decision.restore(memory["decision"]):
             self._event_id, self._peak = memory["event_id"], peak or self._peak
             if not memory["position"]:
                 self.gap()
         elif memory["event_id"] is not None and peak is not None:
-            self._end_foreign(memory["event_id"], memory["decision"], peak, memory["last"])
-        return memory["position"] if same else None
+            self._end_foreign(memory, peak)
+        self.position = memory["position"] if same else None
+        return self.position
 
     def judge(self, sample: Sample, scored: Scored) -> Result:
         """Take the next scored sample and report it."""
@@ -150,7 +158,7 @@ class Judge:
         counts.anomalous += verdict == "anomalous"
         counts.uncertain += verdict == "uncertain"
         self.latencies.append(scored.latency_us)
-        if self._live:
+        if self.live:
             self.ages.append(int((datetime.now(timezone.utc) - sample.ts).total_seconds() * 1e6))
         events = self._report(changes, sample, scored)
         begun = next((event for event in events if event.kind == "new"), None)
@@ -165,6 +173,11 @@ class Judge:
         self.counts.gaps += 1
         self.decision.gap()
 
+    def set_threshold(self, value: float, *, kept: bool) -> None:
+        """Judge by another threshold from the next frame on. kept: also after a restart. By the thread that judges."""
+        self._use_threshold(value, kept=kept)
+        self._shown = None  # states tell the threshold
+
     def end_open_event(self) -> None:
         """The stream has stopped, in good order: what is open ends, and a replay of it would begin anew."""
         if self._last is None:
@@ -175,10 +188,11 @@ class Judge:
         if changes:
             self._show_state(None, sample, scored.score)
 
-    def forget_position(self) -> None:
+    def forget(self) -> None:
         """The replay came to its end: the next run begins at its beginning."""
         if self._last is not None:
-            self._outbox.append([], stream=self._writer.stream, state=self._memory(*self._last, position=None))
+            done = replace(self._memory(*self._last, position=None), origin="")
+            self._outbox.append([], stream=self._writer.stream, state=done)
 
     def summary(
         self, *, dropped: int, unreadable: int, elapsed_s: float, error: EdgeAdError | None
@@ -201,6 +215,13 @@ class Judge:
             age_median_us=age[0],
             age_p99_us=age[1],
         )
+
+    def _use_threshold(self, value: float, *, kept: bool) -> None:
+        self.decision.set_threshold(value)
+        self._set = value if kept else None
+        self._writer.threshold = value
+        rejection = self.decision.rejection
+        self._writer.band = None if rejection is None else (rejection.lower, rejection.upper)
 
     def _report(self, changes: tuple[Change, ...], sample: Sample, scored: Scored) -> tuple[Event, ...]:
         """Put the records of a frame into the outbox, all together with what the stream goes on from."""
@@ -235,23 +256,24 @@ class Judge:
         return events
 
     def _memory(self, sample: Sample, scored: Scored, *, position: Position | None) -> Memory:
+        self.position = position
         return Memory(
             self._origin, self.decision.snapshot(), self._event_id,
-            self._peak if self._event_id is not None or self.decision.open else None,
-            position, (sample.ts.isoformat(), scored.latency_us),
+            None if self._record is None else self._record.verdict,
+            self._peak, position, scored.latency_us, self._set,
         )  # fmt: skip
 
-    def _end_foreign(self, event_id: str, decision: Any, peak: Peak, last: Any) -> None:
+    def _end_foreign(self, memory: Any, peak: Peak) -> None:
         """End an event that an earlier run left open, and that this one cannot go on with."""
         event = self._writer.write(
             "end",
-            event_id,
+            memory["event_id"],
             ts=datetime.now(timezone.utc),
             score=peak.score,
-            latency_us=int(last[1]),
+            latency_us=memory["latency_us"],
             sample=peak.sample,
             where=peak.where,
-            verdict=self.decision.verdict_of(decision),
+            verdict=memory["verdict"],
         )
         self._outbox.append([event], stream=self._writer.stream)
 

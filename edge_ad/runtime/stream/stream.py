@@ -96,7 +96,7 @@ class Stream:
             self._judge_all()
             if not self._stop.is_set():
                 self.judge.end_open_event()
-                self.judge.forget_position()
+                self.judge.forget()
         except EdgeAdError as cause:
             error = cause
         finally:
