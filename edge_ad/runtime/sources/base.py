@@ -46,6 +46,12 @@ class Resumable(Source, Protocol):
         ...
 
 
+class Bursty(Source, Protocol):
+    """A live source whose samples may come many at once: so many are kept before the oldest is dropped."""
+
+    burst: int
+
+
 class Watched(Source, Protocol):
     """A source that tells when it goes away and comes back.
 

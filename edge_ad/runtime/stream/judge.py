@@ -184,8 +184,8 @@ class Judge:
             return
         sample, scored = self._last
         changes = self.decision.close()
-        self._report(changes, sample, scored)
         if changes:
+            self._report(changes, sample, scored)
             self._show_state(None, sample, scored.score)
 
     def forget(self) -> None:

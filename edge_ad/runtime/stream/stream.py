@@ -18,7 +18,6 @@ from edge_ad.runtime.stream.summary import StreamSummary
 
 log = logging.getLogger(__name__)
 
-READ_AHEAD = 4  # samples that a replay reads ahead
 _JOIN_S = 5.0  # a read that hangs in a driver must not hang the program
 
 
@@ -46,8 +45,11 @@ class Stream:
         self._running = threading.Event()  # cleared while paused
         self._running.set()
         self._todo: list[Callable[[], None]] = []
-        self._acquired: Handoff[Sample] = Handoff(1 if source.live else READ_AHEAD, newest_wins=source.live)
-        self._prepared: Handoff[Prepared | _Refused] = Handoff(1)
+        if source.live:
+            self._acquired: Handoff[Sample] = Handoff(getattr(source, "burst", 1), newest_wins=True)
+            self._prepared: Handoff[Prepared | _Refused] = Handoff(1)
+        else:
+            self._acquired, self._prepared = Handoff(), Handoff()
 
     @property
     def dropped(self) -> int:
@@ -117,7 +119,7 @@ class Stream:
         error: BaseException | None = None
         try:
             for sample in self.source:
-                if self._stop.is_set() or not self._acquired.put(sample):
+                if self._stop.is_set() or not self._acquired.put(sample, sample.data.nbytes):
                     break
         except BaseException as cause:  # raised where the samples are judged
             error = cause
@@ -132,7 +134,8 @@ class Stream:
                     item = self._infer.prepare(sample)
                 except DataError as refusal:
                     item = _Refused(sample, refusal)
-                if not self._prepared.put(item):
+                n_bytes = item.batch.nbytes if isinstance(item, Prepared) else 0
+                if not self._prepared.put(item, sample.data.nbytes + n_bytes):
                     break
         except BaseException as cause:
             error = cause
