@@ -50,6 +50,16 @@ class Peak:
 
 
 @dataclass(frozen=True)
+class _Frame:
+    """What stays of a judged frame."""
+
+    ts: datetime
+    score: float
+    latency_us: int
+    position: Position | None
+
+
+@dataclass(frozen=True)
 class Memory:
     """What a stream goes on from after a restart. origin: of what it speaks (bundle, source); another one's is void."""
 
@@ -112,10 +122,11 @@ class Judge:
         self._keep_scores = keep_scores
         self._cap = cap
         self._peak = Peak(0.0, "", None)
-        self._event_id: str | None = None
+        self._event_id: str | None = None  # of the open event
+        self._verdict: EventVerdict | None = None  # of the last event, as it was last told
         self._record: Event | None = None  # the last one
         self._shown: tuple[str | None, Verdict] | None = None  # event and verdict of the last state
-        self._last: tuple[Sample, Scored] | None = None
+        self._last: _Frame | None = None
         self._score_due = 0.0
 
     def restore(self, memory: Any) -> Position | None:
@@ -134,12 +145,15 @@ class Judge:
         if same and memory["threshold"] is not None:
             self._use_threshold(memory["threshold"], kept=True)
         if same and self.decision.restore(memory["decision"]):
-            self._event_id, self._peak = memory["event_id"], peak or self._peak
+            self._event_id, self._verdict = memory["event_id"], memory["verdict"]
+            self._peak = peak or self._peak
             if not memory["position"]:
                 self.gap()
         elif memory["event_id"] is not None and peak is not None:
             self._end_foreign(memory, peak)
         self.position = memory["position"] if same else None
+        if same:
+            self._last = _Frame(datetime.now(timezone.utc), 0.0, memory["latency_us"], self.position)
         return self.position
 
     def judge(self, sample: Sample, scored: Scored) -> Result:
@@ -148,7 +162,7 @@ class Judge:
         if sample.gap:
             self.gap()
         score = scored.score if self._cap is None else self._cap(scored)
-        self._last = sample, scored
+        frame = self._last = _Frame(sample.ts, score, scored.latency_us, sample.position)
         verdict = decision.verdict(score)
         new_peak = decision.is_new_peak(score)
         changes = decision.step(score)
@@ -160,12 +174,12 @@ class Judge:
         self.latencies.append(scored.latency_us)
         if self.live:
             self.ages.append(int((datetime.now(timezone.utc) - sample.ts).total_seconds() * 1e6))
-        events = self._report(changes, sample, scored)
+        events = self._report(changes, frame)
         begun = next((event for event in events if event.kind == "new"), None)
-        self._show_state(begun or (self._record if decision.open else None), sample, score)
+        self._show_state(begun or (self._record if decision.open else None), frame)
         if time.monotonic() >= self._score_due:
             self._score_due = time.monotonic() + SCORE_INTERVAL_S
-            self._show_note(self._score(sample, score))
+            self._show_note(self._score(frame))
         return Result(sample, scored, verdict, events)
 
     def gap(self) -> None:
@@ -182,16 +196,15 @@ class Judge:
         """The stream has stopped, in good order: what is open ends, and a replay of it would begin anew."""
         if self._last is None:
             return
-        sample, scored = self._last
         changes = self.decision.close()
         if changes:
-            self._report(changes, sample, scored)
-            self._show_state(None, sample, scored.score)
+            self._report(changes, self._last)
+            self._show_state(None, self._last)
 
     def forget(self) -> None:
         """The replay came to its end: the next run begins at its beginning."""
         if self._last is not None:
-            done = replace(self._memory(*self._last, position=None), origin="")
+            done = replace(self._memory(self._last), origin="", position=None)
             self._outbox.append([], stream=self._writer.stream, state=done)
 
     def summary(
@@ -223,7 +236,7 @@ class Judge:
         rejection = self.decision.rejection
         self._writer.band = None if rejection is None else (rejection.lower, rejection.upper)
 
-    def _report(self, changes: tuple[Change, ...], sample: Sample, scored: Scored) -> tuple[Event, ...]:
+    def _report(self, changes: tuple[Change, ...], frame: _Frame) -> tuple[Event, ...]:
         """Put the records of a frame into the outbox, all together with what the stream goes on from."""
         records: list[Record] = []
         for change in changes:
@@ -233,9 +246,9 @@ class Judge:
                 self._writer.write(
                     change.kind,
                     self._event_id,
-                    ts=sample.ts,
+                    ts=frame.ts,
                     score=self._peak.score,
-                    latency_us=scored.latency_us,
+                    latency_us=frame.latency_us,
                     sample=self._peak.sample,
                     where=self._peak.where,
                     verdict=change.verdict,
@@ -245,22 +258,22 @@ class Judge:
             if change.kind == "end":
                 self._event_id = None
         n_events = len(records)
+        if n_events:
+            self._verdict = changes[-1].verdict
         if self._keep_scores and self.counts.frames % self._keep_scores == 0:
-            records.append(self._score(sample, scored.score))
-        numbered = self._outbox.append(
-            records, stream=self._writer.stream, state=self._memory(sample, scored, position=sample.position)
-        )
+            records.append(self._score(frame))
+        self.position = frame.position
+        numbered = self._outbox.append(records, stream=self._writer.stream, state=self._memory(frame))
         events = tuple(record for record in numbered[:n_events] if isinstance(record, Event))
         if events:
             self._record = events[-1]
         return events
 
-    def _memory(self, sample: Sample, scored: Scored, *, position: Position | None) -> Memory:
-        self.position = position
+    def _memory(self, frame: _Frame) -> Memory:
+        is_open = self._event_id is not None
         return Memory(
-            self._origin, self.decision.snapshot(), self._event_id,
-            None if self._record is None else self._record.verdict,
-            self._peak, position, scored.latency_us, self._set,
+            self._origin, self.decision.snapshot(), self._event_id, self._verdict if is_open else None, self._peak,
+            frame.position, frame.latency_us, self._set,
         )  # fmt: skip
 
     def _end_foreign(self, memory: Any, peak: Peak) -> None:
@@ -277,12 +290,12 @@ class Judge:
         )
         self._outbox.append([event], stream=self._writer.stream)
 
-    def _score(self, sample: Sample, score: float) -> Score:
+    def _score(self, frame: _Frame) -> Score:
         return Score(
-            ts=sample.ts, stream=self._writer.stream, score=score, threshold=self.decision.threshold
+            ts=frame.ts, stream=self._writer.stream, score=frame.score, threshold=self.decision.threshold
         )
 
-    def _show_state(self, event: Event | None, sample: Sample, score: float) -> None:
+    def _show_state(self, event: Event | None, frame: _Frame) -> None:
         """Show the state when it is another than the one shown. An event of one frame is shown for that one."""
         event_id = None if event is None else event.event_id
         verdict: Verdict = "normal" if event is None else event.verdict
@@ -291,11 +304,11 @@ class Judge:
         self._shown = event_id, verdict
         self._show_note(
             State(
-                ts=sample.ts,
+                ts=frame.ts,
                 stream=self._writer.stream,
                 anomalous=verdict == "anomalous",
                 verdict=verdict,
-                score=score,
+                score=frame.score,
                 threshold=self.decision.threshold,
                 band=self._writer.band,
                 bundle=self._writer.bundle,

@@ -89,12 +89,11 @@ class Device:
             nonlocal frames
             frames += 1
             if kill_at == frames:
+                judge.end_open_event = lambda: None  # type: ignore[method-assign]  # what a killed process does not do
                 raise Killed
 
         reporting.start(DeviceInfo("n", "1", ()))
         stream = Stream("s", source, OneStage(brightness), judge, on_result=count)
-        if kill_at is not None:  # what a killed process does not do
-            judge.end_open_event = lambda: None  # type: ignore[method-assign]
         killed = False
         try:
             stream.run()
