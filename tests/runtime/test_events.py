@@ -51,8 +51,8 @@ EVENTS = st.builds(
 def example(**changes: Any) -> Event:
     writer = EventWriter("line3", threshold=0.5, bundle=BUNDLE, boot_id="00ff")
     where = Where(box=(10, 20, 30, 40), peak=(25, 31))
-    event = writer.write("new", 1, ts=TS, score=0.75, latency_us=1234, sample="a/017.png", where=where)
-    return event.model_copy(update=changes)
+    event = writer.write("new", writer.event_id(1), ts=TS, score=0.75, latency_us=1234, sample="a/017.png", where=where)
+    return event.model_copy(update={"seq": 1, **changes})
 
 
 def test_the_json_is_the_documented_one_to_the_byte() -> None:
@@ -140,9 +140,9 @@ def test_the_longest_record_of_all_fits_into_a_frame_of_the_link() -> None:
     )
     where = Where(box=(10**9,) * 4, peak=(10**9,) * 2)
     event = writer.write(
-        "update", 10**9, ts=TS, score=-1e-300 / 7, latency_us=10**12, sample="\U0001f600" * 300, where=where,
+        "update", writer.event_id(10**9), ts=TS, score=-1e-300 / 7, latency_us=10**12, sample="\U0001f600" * 300, where=where,
         verdict="uncertain",
-    )  # fmt: skip
+    ).model_copy(update={"seq": 2**62, "historical": True})  # fmt: skip
     frame = encode(Frame(FrameType.EVENT, 1, event.to_json().encode()))
     (decoded,) = Decoder().feed(frame)
     assert parse_event(decoded.payload) == event
@@ -165,15 +165,17 @@ def test_an_event_cannot_be_changed_afterwards() -> None:
         example().score = 3.0
 
 
-def test_records_are_numbered_through_and_name_their_event() -> None:
+def test_records_name_their_event_and_are_refused_without_the_number_that_the_outbox_gives() -> None:
     writer = EventWriter("s", threshold=0, bundle=BUNDLE)
-    records = [
-        writer.write(kind, number, ts=TS, score=1, latency_us=0, sample="", where=None)  # type: ignore[arg-type]
-        for kind, number in [("new", 1), ("end", 1), ("new", 2)]
-    ]
-    assert [r.seq for r in records] == [1, 2, 3]
-    assert records[0].event_id == records[1].event_id != records[2].event_id
+    assert writer.event_id(1) != writer.event_id(2)
     assert writer.boot_id != EventWriter("s", threshold=0, bundle=BUNDLE).boot_id
+    record = writer.write("new", writer.event_id(1), ts=TS, score=1, latency_us=0, sample="", where=None)
+    with pytest.raises(DataError, match="'seq'"):
+        parse_event(record.to_json())
+    data = json.loads(record.to_json())
+    del data["seq"]
+    with pytest.raises(DataError, match="event key 'seq': Field required"):
+        parse_event(json.dumps(data))
 
 
 def test_a_file_name_that_is_no_unicode_or_too_long_still_makes_an_event() -> None:
