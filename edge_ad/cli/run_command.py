@@ -44,8 +44,14 @@ if TYPE_CHECKING:
               "(default: 0 for image folders, else 3).")  # fmt: skip
 @click.option("--hysteresis", type=click.FloatRange(0, 1, min_open=True),
               help="Release level as a share of the threshold. (default: 1)")  # fmt: skip
-@click.option("--min-frames", type=click.IntRange(1), help="Frames that an event has to last to be reported. (default: 1)")
-@click.option("--cooldown", type=click.IntRange(0), help="Frames after an event in which no other begins. (default: 0)")
+@click.option(
+    "--min-frames",
+    type=click.IntRange(1),
+    help="Frames that an event has to last to be reported. (default: 1)",
+)
+@click.option(
+    "--cooldown", type=click.IntRange(0), help="Frames after an event in which no other begins. (default: 0)"
+)
 @click.option("--threshold", type=float, help="Use this threshold instead of the bundle's.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads of the engine.")
 @board_options
@@ -68,10 +74,15 @@ def command(
 
     with ExitStack() as opened:
         if what.endswith(".toml"):
-            given = {k: v for k, v in {**rules, "source": source_url, "threshold": threshold, "target": target}.items() if v}
+            given = {
+                k: v
+                for k, v in {**rules, "source": source_url, "threshold": threshold, "target": target}.items()
+                if v
+            }
             if given or sink_urls:
                 raise UsageError(
-                    f"a station file says all of it; leave out --{next(iter(given), 'sink').replace('_', '-')}", where=what
+                    f"a station file says all of it; leave out --{next(iter(given), 'sink').replace('_', '-')}",
+                    where=what,
                 )
             config = read_station(Path(what))
             opened.enter_context(_working_in(Path(what).parent))
@@ -94,7 +105,11 @@ def command(
         summary = station.run()
     if as_json:
         told = summary.as_dict()
-        print_json(told if what.endswith(".toml") else {**next(iter(told["streams"].values())), "sinks": told["sinks"]})
+        print_json(
+            told
+            if what.endswith(".toml")
+            else {**next(iter(told["streams"].values())), "sinks": told["sinks"]}
+        )
     else:
         errors.print(str(summary), soft_wrap=True, markup=False)
     summary.raise_for_error()

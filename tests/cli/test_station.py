@@ -113,7 +113,9 @@ def test_options_beside_a_station_file_are_refused(folder: Path) -> None:
     assert done.returncode == 2 and "leave out --source" in done.stderr
 
 
-def test_a_second_process_on_the_same_state_is_refused_and_sigterm_ends_the_first_in_good_order(folder: Path) -> None:
+def test_a_second_process_on_the_same_state_is_refused_and_sigterm_ends_the_first_in_good_order(
+    folder: Path,
+) -> None:
     """The first one waits for rows on a FIFO that nobody closes."""
     os.mkfifo(folder / "rows")
     text = STATION.replace("series:quiet.npy", "rows:rows?format=csv")

@@ -51,7 +51,9 @@ EVENTS = st.builds(
 def example(**changes: Any) -> Event:
     writer = EventWriter("line3", threshold=0.5, bundle=BUNDLE, boot_id="00ff")
     where = Where(box=(10, 20, 30, 40), peak=(25, 31))
-    event = writer.write("new", writer.event_id(1), ts=TS, score=0.75, latency_us=1234, sample="a/017.png", where=where)
+    event = writer.write(
+        "new", writer.event_id(1), ts=TS, score=0.75, latency_us=1234, sample="a/017.png", where=where
+    )
     return event.model_copy(update={"seq": 1, **changes})
 
 

@@ -62,7 +62,9 @@ class Consumer:
     def _take(self, client: Client, userdata: Any, message: MQTTMessage) -> None:
         event = parse_event(message.payload)
         self.events.append(event)
-        client.publish(f"{message.topic}/ack", json.dumps({"seq": event.seq, "event_id": event.event_id}), qos=1)
+        client.publish(
+            f"{message.topic}/ack", json.dumps({"seq": event.seq, "event_id": event.event_id}), qos=1
+        )
 
     @property
     def story(self) -> list[tuple[str, int, float, str]]:
@@ -141,7 +143,8 @@ def expected_story(folder: Path) -> list[tuple[str, int, float, str]]:
 
 
 @pytest.mark.parametrize(
-    ("n_rows", "kills"), [(12_000, 3), pytest.param(100_000, 20, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])]
+    ("n_rows", "kills"),
+    [(12_000, 3), pytest.param(100_000, 20, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])],
 )
 def test_every_event_reaches_the_consumer_though_broker_and_runtime_are_killed(
     tmp_path: Path, broker: Mosquitto, n_rows: int, kills: int

@@ -21,12 +21,11 @@ from edge_ad.runtime.decision import SEPARATE_PARTS, Decision, DecisionConfig
 from edge_ad.runtime.events import Record, State, parse_event
 from edge_ad.runtime.images import import_cv2
 from edge_ad.runtime.localise import locator
+from edge_ad.runtime.notes import Note
 from edge_ad.runtime.pipeline import Result, RunSummary, run_stream
 from edge_ad.runtime.preprocess import resize_spec
 from edge_ad.runtime.sample import Sample
 from edge_ad.runtime.scorer import Scored
-
-from edge_ad.runtime.notes import Note
 from edge_ad.runtime.sinks import open_sink
 from edge_ad.runtime.sources import open_source
 

@@ -41,7 +41,14 @@ def make_series_bundle(
     rng = np.random.default_rng(0)
     golden = make_golden([rng.normal(size=shape).astype(np.float32) for _ in range(2)], engine, head, ["map"])
     engine.close()
-    limit = {"value": THRESHOLD, "requested_rate": 0.1, "expected_rate": 0.05, "interval": [0.0, 0.2], "n": 19, "rank": 19}
+    limit = {
+        "value": THRESHOLD,
+        "requested_rate": 0.1,
+        "expected_rate": 0.05,
+        "interval": [0.0, 0.2],
+        "n": 19,
+        "rank": 19,
+    }
     members = {
         "payload/cpu/model.xml": (files / "model.xml").read_bytes(),
         "payload/cpu/model.bin": (files / "model.bin").read_bytes(),

@@ -104,7 +104,9 @@ class Outbox:
         """Have `listener` called, quickly and from the outbox's thread, whenever there is more to read."""
         self._listeners.append(listener)
 
-    def append(self, records: Sequence[Record], *, stream: str, state: StreamState | None = None) -> list[Record]:
+    def append(
+        self, records: Sequence[Record], *, stream: str, state: StreamState | None = None
+    ) -> list[Record]:
         """Take records, all to be committed together with the state that the stream has behind them; returns them with
         their numbers. Never waits."""
         with self._changed:
@@ -244,7 +246,10 @@ class Outbox:
             try:
                 with self._guard:
                     self._store.write(
-                        [Row(r.seq or 0, EVENT if isinstance(r, Event) else SCORE, r.to_json()) for r in batch.records],
+                        [
+                            Row(r.seq or 0, EVENT if isinstance(r, Event) else SCORE, r.to_json())
+                            for r in batch.records
+                        ],
                         states={name: state.as_dict() for name, state in batch.states.items()},
                         confirmed=batch.confirmed,
                         lost=batch.lost,
@@ -282,7 +287,7 @@ class Outbox:
             if self._error is not None:
                 log.info("the outbox can be written again")
                 self._error = None
-            more = len(batch.groups) > 0 and bool(self._pending) or any(self._confirmed.values())
+            more = (len(batch.groups) > 0 and bool(self._pending)) or any(self._confirmed.values())
             if not more:
                 self._flushed = ticket
             self._changed.notify_all()

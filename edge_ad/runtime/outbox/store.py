@@ -161,7 +161,9 @@ class Store:
             self._db.executemany(
                 "UPDATE records SET pending = pending & ~? WHERE seq = ?", ((bit, seq) for seq in seqs)
             )
-            self._db.executemany("DELETE FROM records WHERE seq = ? AND pending = 0", ((seq,) for seq in seqs))
+            self._db.executemany(
+                "DELETE FROM records WHERE seq = ? AND pending = 0", ((seq,) for seq in seqs)
+            )
         self._db.executemany(
             "INSERT OR REPLACE INTO streams VALUES (?, ?)",
             ((name, json.dumps(state, separators=(",", ":"))) for name, state in states.items()),
@@ -193,7 +195,9 @@ class Store:
                 raise OutboxError(f"cannot be opened ({error})", where=self._path) from error
             # A device nobody visits must go on: what is no database any more is set aside, and a new one begun.
             aside = self._path.with_name(f"{self._path.name}.damaged-{int(time.time())}")
-            log.error("%s is damaged (%s): set aside as %s, numbering starts anew", self._path, error, aside.name)
+            log.error(
+                "%s is damaged (%s): set aside as %s, numbering starts anew", self._path, error, aside.name
+            )
             self._path.replace(aside)
             for suffix in ("-wal", "-shm"):
                 self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
@@ -234,7 +238,11 @@ class Store:
                 self._db.execute("DELETE FROM records WHERE pending = 0")
                 self._db.execute("DELETE FROM receivers WHERE bit = ?", (known.pop(name),))
                 if given_up:
-                    log.warning("%s is no receiver any more; %d records that waited for it are given up", name, given_up)
+                    log.warning(
+                        "%s is no receiver any more; %d records that waited for it are given up",
+                        name,
+                        given_up,
+                    )
             free = iter(sorted(set(range(MAX_RECEIVERS)) - set(known.values())))
             for name in receivers:
                 if name not in known:

@@ -10,9 +10,7 @@ from edge_ad.runtime.sinks.base import Sink
 
 __all__ = ["FORMS", "Sink", "open_sink", "open_sinks"]
 
-FORMS = (
-    "stdout, jsonl:PATH, mqtt://[user:password@]host[:port][/node], mqtts://…, serial:/dev/ttyUSB0, webhook+https://…"
-)
+FORMS = "stdout, jsonl:PATH, mqtt://[user:password@]host[:port][/node], mqtts://…, serial:/dev/ttyUSB0, webhook+https://…"
 
 
 def open_sink(url: str, *, node: str, options: Mapping[str, Any] | None = None) -> Sink:

@@ -141,7 +141,9 @@ def checked(where: str) -> Iterator[None]:
         yield
     except ValidationError as error:
         found = error.errors(include_url=False)
-        first = next((e for e in found if e["type"] == "extra_forbidden"), found[0])  # a misspelt key is also missing
+        first = next(
+            (e for e in found if e["type"] == "extra_forbidden"), found[0]
+        )  # a misspelt key is also missing
         raise StationError(_message(first), where=where, hint="docs/station.md lists all keys") from error
 
 
@@ -163,7 +165,11 @@ def _message(error: Any) -> str:
         return f"{key}: is missing"
     text = str(error["msg"]).removeprefix("Value error, ")
     given = error.get("input")
-    shown = f", not {given!r}" if isinstance(given, (str, int, float, bool)) and error["type"] != "value_error" else ""
+    shown = (
+        f", not {given!r}"
+        if isinstance(given, (str, int, float, bool)) and error["type"] != "value_error"
+        else ""
+    )
     return f"{key}: {text}{shown}" if key else text
 
 

@@ -122,7 +122,10 @@ class Engines:
             payload = live.manifest.payload(target)
         else:
             address = BoardAddress(
-                board=stream.board.address, port=stream.board.port, baud=stream.board.baud, state=self._board_state
+                board=stream.board.address,
+                port=stream.board.port,
+                baud=stream.board.baud,
+                state=self._board_state,
             )
             connection = opened.enter_context(Connection(address))
             payload = payload_on(live.manifest, target, connection)

@@ -173,9 +173,13 @@ class RunningStream:
         elif isinstance(value, bool) or not isinstance(value, int | float):
             raise UsageError("'value' has to be a number, or null for the bundle's own threshold")
         elif allowed is None:
-            raise UsageError("this bundle allows no other threshold", hint="compile it anew with --threshold-range")
+            raise UsageError(
+                "this bundle allows no other threshold", hint="compile it anew with --threshold-range"
+            )
         elif not allowed[0] <= value <= allowed[1]:
-            raise UsageError(f"{value:g} is outside of what the bundle allows, {allowed[0]:g} to {allowed[1]:g}")
+            raise UsageError(
+                f"{value:g} is outside of what the bundle allows, {allowed[0]:g} to {allowed[1]:g}"
+            )
         own = value == self.payload.threshold(self.table.threshold)
         self.stream.soon(lambda: self.judge.set_threshold(float(value), kept=not own))
         log.info("threshold set to %g by a command", value, extra={"stream": self.name})
@@ -202,7 +206,10 @@ class RunningStream:
 
     def _open_source(self) -> Source:
         return open_source(
-            self.table.source, input=self.live.manifest.input, stall_s=self.table.stall_s, reconnect=self.retry
+            self.table.source,
+            input=self.live.manifest.input,
+            stall_s=self.table.stall_s,
+            reconnect=self.retry,
         )
 
     def _stream(self) -> Stream:

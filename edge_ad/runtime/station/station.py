@@ -135,7 +135,9 @@ class Station:
         if failures:
             raise failures[0]
         streams = {running.name: running.summary for running in self.streams}
-        return StationSummary({name: summary for name, summary in streams.items() if summary is not None}, reports)
+        return StationSummary(
+            {name: summary for name, summary in streams.items() if summary is not None}, reports
+        )
 
     def command(self, command: Command) -> Mapping[str, Any]:
         """Carry out a command for one stream, or for all. Raises UsageError for one that is refused."""
@@ -152,7 +154,9 @@ class Station:
     def _run_one(self, running: RunningStream, failures: list[BaseException]) -> None:
         try:
             running.run()
-        except BaseException as error:  # a fault in the program: all of it ends, and it is raised where `run` was called
+        except (
+            BaseException
+        ) as error:  # a fault in the program: all of it ends, and it is raised where `run` was called
             failures.append(error)
             self._stop.set()
 
@@ -181,13 +185,17 @@ def check(config: StationConfig) -> list[str]:
                 shared = engines.engine(stream)
                 info = shared.engine.describe()
                 target = f"{shared.payload.target} on {info.engine} {info.version}, {info.precision}"
-            lines.append(f"stream {stream.name}: {live.manifest.name} {live.digest[:12]}, {target}, {stream.source}")
+            lines.append(
+                f"stream {stream.name}: {live.manifest.name} {live.digest[:12]}, {target}, {stream.source}"
+            )
     for table in config.sink:
         sink = open_sink(table.url, node=node, options=table.options)
         lines.append(f"sink {sink.name}")
         sink.close()
     folder = state_folder(config)
-    lines.append("nothing is kept over a restart: no state folder" if folder is None else f"state in {folder}")
+    lines.append(
+        "nothing is kept over a restart: no state folder" if folder is None else f"state in {folder}"
+    )
     return lines
 
 
@@ -214,7 +222,9 @@ def _locked(folder: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise OutboxError(
-                "is in use by another edge-ad", where=folder, hint="stop that one, or name another state folder"
+                "is in use by another edge-ad",
+                where=folder,
+                hint="stop that one, or name another state folder",
             ) from error
         yield
     finally:

@@ -45,7 +45,9 @@ class Handoff(Generic[Item]):
                         self.dropped += 1
                 else:
                     self._putting = True
-                    self._emptied.wait_for(lambda: self._closed or not self._items or self._half_empty(n_bytes))
+                    self._emptied.wait_for(
+                        lambda: self._closed or not self._items or self._half_empty(n_bytes)
+                    )
                     self._putting = False
             if self._closed:
                 return False

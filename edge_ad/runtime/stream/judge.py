@@ -76,7 +76,11 @@ class Memory:
         """Plain values."""
         peak = None
         if self.peak is not None:
-            where = None if self.peak.where is None else self.peak.where.model_dump(mode="json", exclude_none=True)
+            where = (
+                None
+                if self.peak.where is None
+                else self.peak.where.model_dump(mode="json", exclude_none=True)
+            )
             peak = {"score": self.peak.score, "sample": self.peak.sample, "where": where}
         return {
             "origin": self.origin, "decision": self.decision, "event_id": self.event_id,

@@ -165,7 +165,9 @@ class Stream:
 
     def _refuse(self, sample: Sample, error: DataError) -> None:
         self.judge.counts.refused += 1
-        if self.judge.counts.refused == 1 or not self.source.live:  # a camera would say the same of every frame
+        if (
+            self.judge.counts.refused == 1 or not self.source.live
+        ):  # a camera would say the same of every frame
             log.warning("%s: skipped: %s", sample.name, error)
 
 

@@ -50,7 +50,9 @@ class StreamSummary:
             ("from acquisition to verdict", self.age_median_us, self.age_p99_us),
         ):
             if median is not None and p99 is not None:
-                lines.append(f"{what} {median / 1000:.1f} ms median, {p99 / 1000:.1f} ms at the 99th percentile")
+                lines.append(
+                    f"{what} {median / 1000:.1f} ms median, {p99 / 1000:.1f} ms at the 99th percentile"
+                )
         return "\n".join(lines)
 
 

@@ -35,7 +35,9 @@ def wait_until(condition: Callable[[], object]) -> None:
 class Setup:
     """An outbox, its sinks, and what became of them."""
 
-    def __init__(self, *sinks: Kept, path: Path | None = None, backoff_s: tuple[float, float] = (0.01, 0.02)) -> None:
+    def __init__(
+        self, *sinks: Kept, path: Path | None = None, backoff_s: tuple[float, float] = (0.01, 0.02)
+    ) -> None:
         self.outbox = Outbox(path, [sink.name for sink in sinks], QUICK)
         self.reporting = Reporting(self.outbox, sinks, drain_s=2.0, close_s=0.5, backoff_s=backoff_s)
         self.reports: tuple[SinkReport, ...] = ()
@@ -62,7 +64,9 @@ def test_every_sink_gets_every_record_in_order(make_event: MakeEvent) -> None:
         for _ in range(20):
             setup.events(*[make_event()] * 50)
     assert all(seqs(sink) == list(range(1, 1001)) and sink.closed for sink in sinks)
-    assert [(r.delivered, r.waiting, r.lost, r.failures, r.stuck) for r in setup.reports] == [(1000, 0, 0, 0, False)] * 2
+    assert [(r.delivered, r.waiting, r.lost, r.failures, r.stuck) for r in setup.reports] == [
+        (1000, 0, 0, 0, False)
+    ] * 2
 
 
 def test_what_comes_late_is_called_historical_and_only_that(tmp_path: Path, make_event: MakeEvent) -> None:
@@ -166,7 +170,9 @@ class Unsure(Kept):
         return done
 
 
-def test_what_is_not_confirmed_in_time_is_sent_again_in_order_and_nothing_overtakes_it(make_event: MakeEvent) -> None:
+def test_what_is_not_confirmed_in_time_is_sent_again_in_order_and_nothing_overtakes_it(
+    make_event: MakeEvent,
+) -> None:
     sink = Unsure()
     with running(Setup(sink)) as setup:
         setup.events(*[make_event()] * 5)
@@ -186,8 +192,12 @@ def test_after_a_connection_that_broke_the_newest_notes_are_shown_again_but_no_o
 ) -> None:
     sink = Failing()
     ts, stream = make_event().ts, "cam0"
-    state = State(ts=ts, stream=stream, anomalous=True, verdict="anomalous", score=1, threshold=0.5, bundle="ab" * 32)
-    health = Health(ts=ts, stream=stream, online=True, frames=1, anomalous=0, events=0, dropped=0, unreadable=0)
+    state = State(
+        ts=ts, stream=stream, anomalous=True, verdict="anomalous", score=1, threshold=0.5, bundle="ab" * 32
+    )
+    health = Health(
+        ts=ts, stream=stream, online=True, frames=1, anomalous=0, events=0, dropped=0, unreadable=0
+    )
     gone = Availability(ts=ts, stream=stream, online=False, reason="unplugged")
     with running(Setup(sink)) as setup:
         for note in (state, health, gone, Score(ts=ts, stream=stream, score=1, threshold=0.5)):

@@ -81,7 +81,9 @@ def test_closing_wakes_who_waits(side: str) -> None:
     results: list[object] = []
     if side == "put":
         handoff.put(1)
-    thread = threading.Thread(target=lambda: results.append(handoff.get() if side == "get" else handoff.put(2)))
+    thread = threading.Thread(
+        target=lambda: results.append(handoff.get() if side == "get" else handoff.put(2))
+    )
     thread.start()
     handoff.close()
     thread.join(30)
