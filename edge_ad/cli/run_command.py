@@ -24,19 +24,20 @@ if TYPE_CHECKING:
 @click.command("run")
 @click.argument("what", metavar="BUNDLE|STATION.toml")
 @click.option("--source", "source_url",
-              help="camera:0, rtsp://…, http://…, gst:PIPELINE, a video file, a folder of images or scans, watch:FOLDER, "
-              "velodyne://…, ouster://…, pcap:FILE, a series file, stdin:, lines:/dev/ttyUSB0, link:/dev/ttyACM0, "
-              "mqtt://host/topic or npy:FILE.")  # fmt: skip
+              help="camera:0, rtsp://…, http://…, gst:PIPELINE, a video file, a folder of images or scans, "
+              "watch:FOLDER, velodyne://…, ouster://…, pcap:FILE, a series file, stdin:, lines:/dev/ttyUSB0, "
+              "link:/dev/ttyACM0, mqtt://host/topic or npy:FILE.")  # fmt: skip
 @click.option("--sink", "sink_urls", multiple=True,
               help="stdout (the default), jsonl:FILE, mqtt://[user:pass@]host[:port][/node], mqtts://…, "
-              "serial:/dev/ttyUSB0[?baud=115200&format=json|link], webhook+https://…; may be given several times.")  # fmt: skip
+              "serial:/dev/ttyUSB0[?baud=115200&format=json|link], webhook+https://…; may be given "
+              "several times.")  # fmt: skip
 @click.option("--check", is_flag=True, help="Open what can be opened without contacting anybody, and tell.")
 @click.option("--target", help="Which payload; may be left out when the bundle holds one.")
 @click.option("--stream", help="Name of the stream in events and topics (default: from the source).")
 @click.option("--node", help="Name of this device in MQTT topics (default: its host name).")
 @click.option("--keep", "state_folder", type=click.Path(path_type=Path, file_okay=False),
-              help="Folder for the outbox and for what the stream goes on from: nothing is lost over a restart, and what "
-              "fails is opened again for ever.")  # fmt: skip
+              help="Folder for the outbox and for what the stream goes on from: nothing is lost over a restart, and "
+              "what fails is opened again for ever.")  # fmt: skip
 @click.option("--k", type=click.IntRange(1), help="An event begins when K … (default: 1)")
 @click.option("--n", type=click.IntRange(1), help="… of the last N frames are anomalous. (default: 1)")
 @click.option("--release", type=click.IntRange(0),
@@ -81,7 +82,7 @@ def command(
             }
             if given or sink_urls:
                 raise UsageError(
-                    f"a station file says all of it; leave out --{next(iter(given), 'sink').replace('_', '-')}",
+                    f"a station file says all of it; leave out --{[*given, 'sink'][0].replace('_', '-')}",
                     where=what,
                 )
             config = read_station(Path(what))

@@ -128,9 +128,8 @@ def overhead(folder: Path) -> None:
         for times in (bare, whole)
     )
     print(
-        f"EfficientAD tiny, {SIZE_PX} px, 1 thread, {len(frames)} frames: bare {bare_s / len(frames) * 1e3:.2f} ms a frame; "
-        f"the pipeline takes {100 * (whole_s / bare_s - 1):+.1f} % of its time, {100 * (whole_cpu / bare_cpu - 1):+.1f} % "
-        "of its processor time"
+        f"EfficientAD tiny, {SIZE_PX} px, 1 thread: bare {bare_s / len(frames) * 1e3:.2f} ms a frame; the pipeline "
+        f"{100 * (whole_s / bare_s - 1):+.1f} % of time, {100 * (whole_cpu / bare_cpu - 1):+.1f} % of processor time"
     )
     engine.close()
 
@@ -152,8 +151,8 @@ def sensors() -> None:
             return Scored(0.5, None, 1)
 
         cpu, seconds = _timed(
-            lambda rows=rows, window=window, judge=judge: run_stream(  # type: ignore[misc]
-                Windows(rows, window, at_once), judge, Decision(1.0), [Kept()], stream="s", bundle=BUNDLE
+            lambda source=Windows(rows, window, at_once), judge=judge: run_stream(  # type: ignore[misc]
+                source, judge, Decision(1.0), [Kept()], stream="s", bundle=BUNDLE
             )
         )
         print(

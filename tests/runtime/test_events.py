@@ -142,8 +142,8 @@ def test_the_longest_record_of_all_fits_into_a_frame_of_the_link() -> None:
     )
     where = Where(box=(10**9,) * 4, peak=(10**9,) * 2)
     event = writer.write(
-        "update", writer.event_id(10**9), ts=TS, score=-1e-300 / 7, latency_us=10**12, sample="\U0001f600" * 300, where=where,
-        verdict="uncertain",
+        "update", writer.event_id(10**9), ts=TS, score=-1e-300 / 7, latency_us=10**12, sample="\U0001f600" * 300,
+        where=where, verdict="uncertain",
     ).model_copy(update={"seq": 2**62, "historical": True})  # fmt: skip
     frame = encode(Frame(FrameType.EVENT, 1, event.to_json().encode()))
     (decoded,) = Decoder().feed(frame)

@@ -68,7 +68,7 @@ class Consumer:
 
     @property
     def story(self) -> list[tuple[str, int, float, str]]:
-        """What it has, without what came twice: kind, number of the event, score and sample, in the order of arrival."""
+        """What it has, without what came twice: kind, number of the event, score, sample; as it arrived."""
         once = list({(event.event_id, event.seq): event for event in self.events}.values())
         ids = list(dict.fromkeys(event.event_id for event in once))
         return [(event.kind, ids.index(event.event_id), event.score, event.sample) for event in once]

@@ -69,7 +69,8 @@ class Sink(Protocol):
         ...
 
     def send(self, record: Record) -> None:
-        """Hand an event (or a score that is kept as events are) over. Raises SinkError when the receiver is gone: `connect` comes next."""
+        """Hand an event, or a score that is kept as events are, over. Raises SinkError when the receiver is gone:
+        `connect` comes next."""
         ...
 
     def confirmed(self) -> list[int]:

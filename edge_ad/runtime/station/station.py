@@ -156,7 +156,7 @@ class Station:
             running.run()
         except (
             BaseException
-        ) as error:  # a fault in the program: all of it ends, and it is raised where `run` was called
+        ) as error:  # a fault in the program ends all of it, and is raised by `run`
             failures.append(error)
             self._stop.set()
 

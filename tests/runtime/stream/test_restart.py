@@ -53,7 +53,7 @@ class Scores:
         pass
 
 
-class Killed(Exception):
+class KilledError(Exception):
     """The process ends here."""
 
 
@@ -90,14 +90,14 @@ class Device:
             frames += 1
             if kill_at == frames:
                 judge.end_open_event = lambda: None  # type: ignore[method-assign]  # what a killed process does not do
-                raise Killed
+                raise KilledError
 
         reporting.start(DeviceInfo("n", "1", ()))
         stream = Stream("s", source, OneStage(brightness), judge, on_result=count)
         killed = False
         try:
             stream.run()
-        except Killed:
+        except KilledError:
             killed = True
         reporting.close()
         self.received += sink.records
