@@ -150,8 +150,9 @@ def sensors() -> None:
             preprocess(spec.preprocess, sample.data)
             return Scored(0.5, None, 1)
 
+        source = Windows(rows, window, at_once)
         cpu, seconds = _timed(
-            lambda source=Windows(rows, window, at_once), judge=judge: run_stream(  # type: ignore[misc]
+            lambda source=source, judge=judge: run_stream(  # type: ignore[misc]
                 source, judge, Decision(1.0), [Kept()], stream="s", bundle=BUNDLE
             )
         )

@@ -96,7 +96,8 @@ class Store:
         return self._meta("lost_scores")
 
     def write(
-        self, rows: Iterable[Row], *, states: dict[str, Any], confirmed: Mapping[str, Sequence[int]], lost: tuple[int, int]
+        self, rows: Iterable[Row], *, states: Mapping[str, Any], confirmed: Mapping[str, Sequence[int]],
+        lost: tuple[int, int],
     ) -> None:  # fmt: skip
         """Add records for all receivers, tick off what receivers have confirmed, keep streams' states; all or nothing.
 
@@ -149,7 +150,7 @@ class Store:
             self._db.close()
 
     def _write(
-        self, rows: list[Row], states: dict[str, Any], confirmed: Mapping[str, Sequence[int]], lost: tuple[int, int]
+        self, rows: list[Row], states: Mapping[str, Any], confirmed: Mapping[str, Sequence[int]], lost: tuple[int, int]
     ) -> None:  # fmt: skip
         everyone = sum(self._bits.values())
         if everyone:

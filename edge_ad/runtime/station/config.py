@@ -95,9 +95,12 @@ class OutboxTable(_Table):
 
 
 class StationConfig(_Table):
-    """The whole file. node: the device's name, by default its host name. state: folder of the outbox and of what
-    streams go on from after a restart; by default the one that systemd gives (STATE_DIRECTORY), else nothing is kept. http:
-    address of health and metrics, e.g. 127.0.0.1:9108. health_s: how often a stream's health is told."""
+    """The whole file.
+
+    node: the device's name, by default its host name. state: folder of the outbox and of what streams go on from after
+    a restart; by default the one that systemd gives (STATE_DIRECTORY), else nothing is kept. http: address of health
+    and metrics, e.g. 127.0.0.1:9108. health_s: how often a stream's health is told.
+    """
 
     node: TopicId | None = None
     state: Path | None = None

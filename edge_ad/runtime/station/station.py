@@ -154,9 +154,7 @@ class Station:
     def _run_one(self, running: RunningStream, failures: list[BaseException]) -> None:
         try:
             running.run()
-        except (
-            BaseException
-        ) as error:  # a fault in the program ends all of it, and is raised by `run`
+        except BaseException as error:  # a fault in the program ends all of it, and is raised by `run`
             failures.append(error)
             self._stop.set()
 
