@@ -62,7 +62,8 @@ class Reporting:
         return tuple(courier.report() for courier in self.couriers)
 
     def close(self) -> tuple[SinkReport, ...]:
-        """Commit, let all sinks catch up and close, side by side and within the limits; how each of them did."""
+        """Commit, let all sinks catch up and close, side by side and within the limits; how each of them did. The
+        outbox stays open."""
         now = time.monotonic()
         self.outbox.flush(self._drain_s)
         for courier in self.couriers:
@@ -70,7 +71,6 @@ class Reporting:
         for courier in self.couriers:
             courier.join(max(0.0, now + self._drain_s + self._close_s - time.monotonic()))
         reports = self.reports()
-        self.outbox.close()
         for report in reports:
             if report.lost or report.stuck:
                 cause = f" ({report.error})" if report.error else " (it is stuck)" if report.stuck else ""

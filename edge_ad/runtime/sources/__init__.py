@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from urllib.parse import parse_qsl
 
-from edge_ad.bundle.manifest import InputSpec
+from pydantic import ValidationError
+
+from edge_ad.bundle.manifest import InputSpec, WindowSpec
 from edge_ad.errors import SourceError
 from edge_ad.runtime.sources.base import Source
 from edge_ad.runtime.sources.capture import open_camera, open_stream, without_login
 from edge_ad.runtime.sources.live import LiveSource
-from edge_ad.runtime.sources.replay import Array, Images, Scans, VideoFile
+from edge_ad.runtime.sources.replay import Array, Images, Pace, ReplayOptions, Scans, VideoFile
 from edge_ad.runtime.sources.series import SeriesReplay
 
 __all__ = ["FORMS", "Source", "open_source"]
@@ -93,9 +96,12 @@ def _open(url: str, scheme: str, modality: str, input: InputSpec | None, stall_s
         return LiveSource("gst", open_gstreamer(rest), stall_s=stall_s)
     if scheme == "npy":
         return Array(Path(rest))
-    if scheme == "video":
-        return VideoFile(Path(rest))
-    if scheme in ("images", "scans", "series"):
+    if scheme in ("video", "series"):
+        path, pace = _paced(rest, url)
+        if scheme == "video":
+            return VideoFile(path, pace=pace)
+        return SeriesReplay(path, _window(input, url), pace=pace)
+    if scheme in ("images", "scans"):
         return _open_files(Path(rest), modality, input)
     if scheme == "watch":
         from edge_ad.runtime.sources.watch import open_watch
@@ -110,6 +116,25 @@ def _open(url: str, scheme: str, modality: str, input: InputSpec | None, stall_s
 
         return open_rows(url, _needed(input, url), stall_s=stall_s)
     raise SourceError(f"unknown kind of source '{scheme}'", where=without_login(url), hint=f"try {FORMS}")
+
+
+def _paced(rest: str, url: str) -> tuple[Path, Pace]:
+    """`FILE?pace=recorded`; a file whose own name holds a question mark is taken as it is."""
+    name, _, query = rest.partition("?")
+    if not query or Path(rest).exists():
+        return Path(rest), "fast"
+    try:
+        return Path(name), ReplayOptions.model_validate(dict(parse_qsl(query, keep_blank_values=True))).pace
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(map(str, first["loc"]))
+        raise SourceError(f"option '{key}': {first['msg']}", where=url, hint="?pace=recorded or ?pace=fast") from error
+
+
+def _window(input: InputSpec | None, url: str) -> WindowSpec:
+    if input is None or input.window is None:
+        raise SourceError("gives windows of series, this bundle takes none", where=url)
+    return input.window
 
 
 def _needed(input: InputSpec | None, url: str) -> InputSpec:

@@ -9,13 +9,16 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from edge_ad.bundle.manifest import Payload
 from edge_ad.errors import BoardError, EdgeAdError, EngineError, LinkError, PortError, SourceError, UsageError
 from edge_ad.runtime.decision import Decision, DecisionConfig
 from edge_ad.runtime.deployment import LiveBundle
-from edge_ad.runtime.events import EventWriter
+from edge_ad.runtime.events import EventWriter, Where
 from edge_ad.runtime.localise import locator
-from edge_ad.runtime.notes import Availability, Health
+from edge_ad.runtime.notes import Availability, Crop, Health
 from edge_ad.runtime.reporting import Reporting
 from edge_ad.runtime.scorer import Scorer
 from edge_ad.runtime.sinks.base import StreamInfo
@@ -202,7 +205,14 @@ class RunningStream:
         return Judge(
             decision, writer, self.reporting.outbox, self.reporting.note, origin=origin, live=True,
             locate=locator(self.live.manifest.input, self.payload.head), keep_scores=self.table.keep_scores,
+            show_crop=self._show_crop if self.table.crops else None,
         )  # fmt: skip
+
+    def _show_crop(self, event_id: str, image: npt.NDArray[np.generic], where: Where | None) -> None:
+        from edge_ad.runtime.crops import crop_jpeg
+
+        jpeg = crop_jpeg(np.asarray(image, np.uint8), where)
+        self.reporting.crop(Crop(self.name, event_id, jpeg))
 
     def _open_source(self) -> Source:
         return open_source(

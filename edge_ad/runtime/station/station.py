@@ -132,6 +132,11 @@ class Station:
                 if thread.ident is not None:
                     thread.join()
             reports = self.reporting.close()
+            # Only now: a run that is cut while the last records are delivered goes on at the end, not at the beginning.
+            for running in self.streams:
+                if running.stream.ended and not any(report.waiting for report in reports):
+                    running.judge.forget()
+            self.outbox.close()
         if failures:
             raise failures[0]
         streams = {running.name: running.summary for running in self.streams}

@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from edge_ad.errors import EdgeAdError
 from edge_ad.runtime.decision import Change, Decision
@@ -23,6 +24,9 @@ from edge_ad.runtime.stream.summary import StreamSummary
 
 LATENCY_WINDOW = 10_000  # frames, the last ones, that the latency figures are of
 SCORE_INTERVAL_S = 1.0  # how often a score is shown
+
+# Takes an event's id, the image (H, W, 3) of its highest frame, and where in it.
+OnCrop = Callable[[str, npt.NDArray[np.generic], Where | None], None]
 
 
 @dataclass(frozen=True)
@@ -107,10 +111,11 @@ class Judge:
     def __init__(
         self, decision: Decision, writer: EventWriter, outbox: Outbox, show: Callable[[Note], None], *,
         origin: str, live: bool, locate: Locate | None = None, keep_scores: int = 0,
-        cap: Callable[[Scored], float] | None = None,
+        cap: Callable[[Scored], float] | None = None, show_crop: OnCrop | None = None,
     ):  # fmt: skip
         """show: takes notes. origin: see Memory. keep_scores: every so many frames a score is kept as events are; 0:
-        none. cap: the score that is judged in place of the network's (`edge_ad.runtime.majority`)."""
+        none. cap: the score that is judged in place of the network's (`edge_ad.runtime.majority`). show_crop: takes the
+        image of an event's highest frame, when it begins and when it ends."""
         self.decision = decision
         self.counts = Counts()
         self.latencies: deque[int] = deque(maxlen=LATENCY_WINDOW)
@@ -125,6 +130,8 @@ class Judge:
         self._locate = locate
         self._keep_scores = keep_scores
         self._cap = cap
+        self._show_crop = show_crop
+        self._peak_image: npt.NDArray[np.generic] | None = None
         self._peak = Peak(0.0, "", None)
         self._event_id: str | None = None  # of the open event
         self._verdict: EventVerdict | None = None  # of the last event, as it was last told
@@ -172,6 +179,7 @@ class Judge:
         changes = decision.step(score)
         if verdict != "normal" and new_peak:
             self._peak = Peak(score, sample.name, self._where(sample, scored, verdict))
+            self._peak_image = None if self._show_crop is None else sample.data
         counts.frames += 1
         counts.anomalous += verdict == "anomalous"
         counts.uncertain += verdict == "uncertain"
@@ -206,7 +214,7 @@ class Judge:
             self._show_state(None, self._last)
 
     def forget(self) -> None:
-        """The replay came to its end: the next run begins at its beginning."""
+        """The replay came to its end, and its receivers were served: the next run begins at its beginning."""
         if self._last is not None:
             done = replace(self._memory(self._last), origin="", position=None)
             self._outbox.append([], stream=self._writer.stream, state=done)
@@ -259,8 +267,10 @@ class Judge:
                 )
             )
             self.counts.events += change.kind == "new"
+            if change.kind != "update" and self._show_crop is not None and self._peak_image is not None:
+                self._show_crop(self._event_id, self._peak_image, self._peak.where)
             if change.kind == "end":
-                self._event_id = None
+                self._event_id = self._peak_image = None
         n_events = len(records)
         if n_events:
             self._verdict = changes[-1].verdict

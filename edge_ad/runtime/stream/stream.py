@@ -39,6 +39,7 @@ class Stream:
         self.name = name
         self.source = source
         self.judge = judge
+        self.ended = False  # whether the source came to its end
         self._infer = infer
         self._on_result = on_result
         self._stop = stop or threading.Event()
@@ -97,8 +98,7 @@ class Stream:
         try:
             self._judge_all()
             if not self._stop.is_set():
-                self.judge.end_open_event()
-                self.judge.forget()
+                self.ended = True
         except EdgeAdError as cause:
             error = cause
         finally:

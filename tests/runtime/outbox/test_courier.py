@@ -52,6 +52,7 @@ def running(setup: Setup) -> Iterator[Setup]:
     setup.reporting.start(DEVICE)
     yield setup
     setup.reports = setup.reporting.close()
+    setup.outbox.close()
 
 
 def seqs(sink: Kept) -> list[int | None]:

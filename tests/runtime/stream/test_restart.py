@@ -97,9 +97,11 @@ class Device:
         killed = False
         try:
             stream.run()
+            judge.forget()
         except KilledError:
             killed = True
         reporting.close()
+        outbox.close()
         self.received += sink.records
         return killed
 
