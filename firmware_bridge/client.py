@@ -10,8 +10,9 @@ from types import TracebackType
 
 from edge_ad.errors import BoardError, LinkError, RestartError
 from edge_ad.firmware_bridge.exchange import BOOT, FIRST_WAIT_S, HELLO, Exchange
-from edge_ad.firmware_bridge.frames import Frame
+from edge_ad.firmware_bridge.frames import Frame, encode
 from edge_ad.firmware_bridge.ports import DEFAULT_BAUD, open_port
+from edge_ad.firmware_bridge.samples import SampleFormat, SampleStream
 
 PROTOCOL = 1
 ALL_STEPS = 0xFFFFFFFF
@@ -20,6 +21,9 @@ RESET_CAUSES = ("power", "request", "watchdog", "fault")
 
 _STATUS, _BEGIN, _DATA, _COMMIT, _ROLLBACK = 0x02, 0x03, 0x04, 0x05, 0x06
 _INPUT, _RUN, _OUTPUT, _TENSOR, _REBOOT, _FAULT = 0x07, 0x08, 0x09, 0x0A, 0x0B, 0x0C
+_SAMPLE = 0x0D
+_NO_SENSOR = 9  # a status
+_MILLIHERTZ = 1000
 _QUICK_S, _SLOW_S = 10.0, 120.0  # an erase, an inference or a commit may take its time
 
 _HELLO = struct.Struct("<BHBHIIbIIIB8sB")
@@ -184,6 +188,35 @@ class BoardClient:
         fault = Fault(*self._unpack("<B5I", self._exchange.request(_FAULT, deadline_s=_QUICK_S)))
         return fault if fault.kind else None
 
+    def start_samples(self, rows_a_frame: int = 1) -> SampleStream:
+        """Have the board send what its sensor measures, in SAMPLES frames that come unasked, until it is told to stop.
+
+        rows_a_frame: wait for so many rows, or as many as a frame holds, before one is sent. Raises BoardError for a
+        board without a sensor.
+        """
+        channels, form, millihertz, index = self._unpack("<BBII", self._sample(True, rows_a_frame))
+        try:
+            known = SampleFormat(form)
+        except ValueError as error:
+            raise self._nonsense() from error
+        return SampleStream(channels, known, millihertz / _MILLIHERTZ or None, index)
+
+    def stop_samples(self) -> None:
+        """No more SAMPLES frames. Raises BoardError for a board without a sensor."""
+        self._sample(False, 0)
+
+    def _sample(self, on: bool, rows: int) -> bytes:
+        payload = struct.pack("<BH", on, min(rows, 0xFFFF))
+        try:
+            return self._exchange.request(_SAMPLE, payload, deadline_s=_QUICK_S)
+        except BoardError as error:
+            if error.status != _NO_SENSOR:
+                raise
+            raise BoardError(
+                "the board has no sensor", where=self._where, hint="its port has to implement edge_port_sample",
+                status=error.status, request=error.request,
+            ) from error  # fmt: skip
+
     def _read(self, kind: int, head: str, number: int, size: int) -> bytes:
         step = self._max_payload - 1
         pieces = []
@@ -226,6 +259,12 @@ def open_client(
     return BoardClient(Exchange(port, where=url, unasked=unasked, first_wait_s=wait_s), where=url)
 
 
+def stop_samples_frame(seq: int) -> bytes:
+    """The request that ends SAMPLES frames, for who does not wait for its answer. seq: one more than that of the last
+    request."""
+    return encode(Frame(_SAMPLE, seq, struct.pack("<BH", 0, 0)))
+
+
 def parse_hello(raw: bytes, *, where: str) -> Hello:
     """The answer to HELLO, or a BOOT frame's payload without its status. Raises LinkError for another protocol."""
     if len(raw) < _HELLO.size or len(raw) != _HELLO.size + raw[_HELLO.size - 1] or raw[0] != PROTOCOL:
@@ -255,6 +294,6 @@ def parse_hello(raw: bytes, *, where: str) -> Hello:
 
 
 __all__ = [
-    "ALL_STEPS", "BOOT", "BoardClient", "BoardError", "Fault", "Hello", "Ran", "Status", "open_client",
-    "parse_hello",
+    "ALL_STEPS", "BOOT", "BoardClient", "BoardError", "Fault", "Hello", "Ran", "SampleStream", "Status", "open_client",
+    "parse_hello", "stop_samples_frame",
 ]  # fmt: skip

@@ -22,9 +22,10 @@ int main(void)
         uint8_t bytes[256];
         const uint32_t count = edge_port_read(bytes, sizeof bytes);
         edge_port_watchdog();
+        const bool streamed = edge_session_stream(&session);
         if (count)
             edge_session_take(&session, bytes, count);
-        else
+        else if (!streamed)
             edge_port_idle();
     }
 }

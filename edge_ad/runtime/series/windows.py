@@ -11,28 +11,33 @@ import numpy.typing as npt
 
 from edge_ad.bundle.manifest import WindowSpec
 from edge_ad.errors import DataError
-from edge_ad.runtime.series.readers import Chunk, Values
+from edge_ad.runtime.series.columns import Chunk, Values
 
 GAP_PERIODS = 1.5  # rows further apart than this many periods have a gap between them
 KEPT_GAPS = 1000
 RATE_TOLERANCE = 0.1
 RATE_ROWS = 32  # intervals whose median is the measured rate
+MISSING, NOT_A_NUMBER = "missing rows", "not a number"
+
+_ROOM_ROWS = 4096  # in the buffer beside a window: how often its rows have to be moved
 
 
 @dataclass(frozen=True)
 class Window:
     """values: (length, C). stamp: time of the newest row, seconds since 1970, or None. row: number of the newest row in
-    the stream, from 0."""
+    the stream, from 0. gap: this is the first one after a gap."""
 
     values: Values
     stamp: float | None
     row: int
+    gap: bool = False
 
 
 @dataclass(frozen=True)
 class Gap:
-    """Rows that no window can span. reason: `missing rows` or `not a number`. row: the first row after missing ones,
-    or the first that is no number; rows: how many of those; seconds: how long rows were missing."""
+    """Rows that no window can span. reason: `missing rows`, `not a number` or what `Windower.interrupt` was told. row:
+    the first row after missing ones, or the first that is no number; rows: how many of those; seconds: how long rows
+    were missing, as far as their time stamps tell."""
 
     reason: str
     row: int
@@ -43,9 +48,9 @@ class Gap:
 class Windower:
     """Rows in, windows of the last `length` rows out, one every `hop` rows.
 
-    After a gap (rows missing by their time stamps, or a row with a value that is not a number) a window needs `length`
-    new rows in a row. gaps: the newest of them; n_gaps: how many there were. The windows do not depend on how the rows
-    are cut into chunks.
+    After a gap (rows missing by their time stamps, a row with a value that is not a number, or an `interrupt`) a window
+    needs `length` new rows in a row. gaps: the newest of them; n_gaps: how many there were. The windows do not depend
+    on how the rows are cut into chunks.
     """
 
     def __init__(self, window: WindowSpec, *, where: str = "the stream"):
@@ -54,13 +59,22 @@ class Windower:
         self.n_gaps = 0
         self._window = window
         self._where = where
-        self._kept: Values = np.zeros((0, len(window.channels)), np.float32)
-        self._stamps: list[float] = []
+        # The rows in a row end at `_end` of the buffer; when that is full, those still needed move to its front.
+        self._buffer: Values = np.empty(
+            (window.length + max(window.length, _ROOM_ROWS), len(window.channels)), np.float32
+        )
+        self._end = 0
         self._rows = 0
         self._since = 0  # rows since the last window
         self._last: float | None = None
         self._intervals: list[float] = []
         self._in_gap = False
+        self._after_gap = False  # since the last window
+        self._interruption: str | None = None
+
+    def interrupt(self, reason: str = MISSING) -> None:
+        """Somebody knows that rows are missing before the next one: no window spans that place."""
+        self._interruption = reason
 
     def push(self, chunk: Chunk) -> Iterator[Window]:
         """The windows that these rows complete.
@@ -74,49 +88,59 @@ class Windower:
                 f"{chunk.values.shape[-1]}",
                 where=self._where,
             )
+        n = len(chunk.values)
+        if n == 0:
+            return
         missing = self._missing_seconds(chunk)
-        invalid: npt.NDArray[np.bool_] = np.logical_not(np.isfinite(chunk.values).all(axis=1))
+        invalid = _not_finite(chunk.values)
         begin = 0
-        for cut in [*np.flatnonzero((missing > 0) | invalid).tolist(), len(chunk.values)]:
+        for cut in _cuts(missing, invalid, interrupted=self._interruption is not None):
             yield from self._continue(chunk, begin, cut)
             begin = cut
-            if cut == len(chunk.values):
-                return
             self._restart()
-            if missing[cut] > 0:
-                self._report(Gap("missing rows", self._rows, 0, float(missing[cut])))
-                self._in_gap = False
-            if invalid[cut]:
+            seconds = 0.0 if missing is None else float(missing[cut])
+            if seconds > 0 or (cut == 0 and self._interruption is not None):
+                self._report(Gap(self._interruption or MISSING, self._rows, 0, seconds))
+                self._in_gap, self._interruption = False, None
+            if invalid is not None and invalid[cut]:
                 self._invalid_row()
                 begin = cut + 1
+        yield from self._continue(chunk, begin, n)
 
     def _continue(self, chunk: Chunk, begin: int, end: int) -> Iterator[Window]:
         """Take rows begin..end, which follow on those that are kept."""
-        if begin == end:
-            return
-        self._in_gap = False
         length, hop = self._window.length, self._window.hop
-        values = np.concatenate([self._kept, chunk.values[begin:end]])
-        before = len(self._kept)
-        for i in range(before, len(values)):
-            self._since += 1
-            if i + 1 >= length and self._since >= hop:
-                self._since = 0
-                stamp = None if chunk.stamps is None else float(chunk.stamps[begin + i - before])
-                yield Window(values[i + 1 - length : i + 1].copy(), stamp, self._rows + i - before)
-        self._rows += end - begin
-        self._kept = values[max(0, len(values) - length + 1) :].copy()
+        while begin < end:
+            self._in_gap = False
+            if self._end == len(self._buffer):
+                self._end = length - 1
+                self._buffer[: self._end] = self._buffer[len(self._buffer) - self._end :]
+            before, taken = self._end, min(end - begin, len(self._buffer) - self._end)
+            self._buffer[before : before + taken] = chunk.values[begin : begin + taken]
+            # A window ends at the k-th of these rows when it has `length` rows in a row and `hop` since the last.
+            first = max(length - before, hop - self._since, 1)
+            since, rows = self._since, self._rows
+            self._end, self._rows, self._since = before + taken, rows + taken, since + taken
+            for k in range(first, taken + 1, hop):
+                last = before + k
+                stamp = None if chunk.stamps is None else float(chunk.stamps[begin + k - 1])
+                values = self._buffer[last - length : last].copy()
+                gap, self._after_gap = self._after_gap, False
+                self._since = taken - k
+                yield Window(values, stamp, rows + k - 1, gap)
+            begin += taken
 
     def _restart(self) -> None:
-        self._kept = self._kept[:0]
+        self._end = 0
         self._since = self._window.hop  # the first whole window after a gap comes at once
+        self._after_gap = True
 
     def _invalid_row(self) -> None:
-        if self._in_gap and self.gaps and self.gaps[-1].reason == "not a number":
+        if self._in_gap and self.gaps and self.gaps[-1].reason == NOT_A_NUMBER:
             last = self.gaps.pop()
             self.gaps.append(Gap(last.reason, last.row, last.rows + 1, 0.0))
         else:
-            self._report(Gap("not a number", self._rows, 1, 0.0))
+            self._report(Gap(NOT_A_NUMBER, self._rows, 1, 0.0))
         self._in_gap = True
         self._rows += 1
 
@@ -124,23 +148,25 @@ class Windower:
         self.gaps.append(gap)
         self.n_gaps += 1
 
-    def _missing_seconds(self, chunk: Chunk) -> npt.NDArray[np.float64]:
-        """How long rows are missing before each row, 0 where none are. Checks clock and rate."""
-        none = np.zeros(len(chunk.values))
-        if chunk.stamps is None or len(chunk.stamps) == 0:
-            return none
-        first = self._last if self._last is not None else chunk.stamps[0] - 1
-        intervals = np.diff(chunk.stamps, prepend=first)
-        if (wrong := np.flatnonzero(~(intervals > 0))).size:
-            self._refuse_clock(chunk, int(wrong[0]), float(intervals[wrong[0]]))
-        if self._last is None:
-            intervals[0] = np.nan
-        self._last = float(chunk.stamps[-1])
+    def _missing_seconds(self, chunk: Chunk) -> npt.NDArray[np.float64] | None:
+        """How long rows are missing before each row, 0 where none are; None where none are anywhere. Checks clock and
+        rate."""
+        stamps = chunk.stamps
+        if stamps is None:
+            return None
+        intervals = np.empty(len(stamps))
+        intervals[0] = np.nan if self._last is None else stamps[0] - self._last
+        np.subtract(stamps[1:], stamps[:-1], out=intervals[1:])
+        judged = intervals if self._last is not None else intervals[1:]
+        if not (judged > 0).all():
+            row = int(np.flatnonzero(~(judged > 0))[0])
+            self._refuse_clock(chunk, row + len(intervals) - len(judged), float(judged[row]))
+        self._last = float(stamps[-1])
         if self._window.rate_hz is None:
-            return none
+            return None
         self._check_rate(intervals, chunk.line)
-        intervals = np.nan_to_num(intervals)
-        return np.where(intervals * self._window.rate_hz > GAP_PERIODS, intervals, 0.0)
+        late = intervals * self._window.rate_hz > GAP_PERIODS
+        return np.where(late, intervals, 0.0) if late.any() else None
 
     def _refuse_clock(self, chunk: Chunk, row: int, interval: float) -> None:
         what = (
@@ -168,3 +194,25 @@ class Windower:
                 where=self._where,
                 hint="resample the stream, or fit a detector for this rate",
             )
+
+
+def _not_finite(values: Values) -> npt.NDArray[np.bool_] | None:
+    """(n,) which rows hold a value that is not a number, None where none does."""
+    finite = np.isfinite(values)
+    return None if finite.all() else np.logical_not(finite.all(axis=1))
+
+
+def _cuts(
+    missing: npt.NDArray[np.float64] | None, invalid: npt.NDArray[np.bool_] | None, *, interrupted: bool
+) -> list[int]:
+    """The rows that do not follow on the one before them, or are none."""
+    if missing is None and invalid is None:
+        return [0] if interrupted else []
+    cut = np.zeros(len(missing if missing is not None else invalid), np.bool_)  # type: ignore[arg-type]
+    if missing is not None:
+        cut |= missing > 0
+    if invalid is not None:
+        cut |= invalid
+    cut[0] |= interrupted
+    found: list[int] = np.flatnonzero(cut).tolist()
+    return found

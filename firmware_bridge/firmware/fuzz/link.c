@@ -18,6 +18,8 @@ static void take_frames(const uint8_t *data, size_t size)
             length = (uint32_t)(size - at);
         const uint32_t count = edge_encode(out, type, seq++, data + at, (uint16_t)length);
         edge_session_take(&session, out, count);
+        for (int i = 0; i < 8; i++)
+            edge_session_stream(&session);
         at += length;
     }
 }

@@ -30,6 +30,19 @@ void edge_port_write(const uint8_t *data, uint32_t length)
     for (uint32_t i = 0; i < length; i++)
         sum = (uint8_t)(sum + data[i]);
 }
+
+/* A sensor that has a few rows each time, and loses some. */
+static const edge_sensor sensor = {.channels = 3, .format = EDGE_INT16, .rate_mhz = 1000};
+const edge_sensor *edge_port_sensor(void) { return &sensor; }
+void edge_port_sense(bool on) { (void)on; }
+uint32_t edge_port_sample(uint8_t *rows, uint32_t capacity, uint32_t *missed)
+{
+    static uint32_t calls;
+    const uint32_t count = capacity < calls % 7 ? capacity : calls % 7;
+    memset(rows, (int)calls, count * 6u);
+    *missed = calls++ % 5 == 0;
+    return count;
+}
 uint64_t edge_port_ticks(void) { return 0; }
 uint32_t edge_port_instructions(uint64_t ticks) { return (uint32_t)ticks; }
 const uint8_t *edge_port_slot(uint32_t slot) { return slots[slot]; }

@@ -10,10 +10,22 @@
 #define PROTOCOL 1u
 #define ANSWER 0x80u
 #define BOOT 0x42u
+#define SAMPLES 0x43u
 
-enum { HELLO = 1, STATUS, BEGIN, DATA, COMMIT, ROLLBACK, INPUT, RUN, OUTPUT, TENSOR, REBOOT, FAULT };
+enum { HELLO = 1, STATUS, BEGIN, DATA, COMMIT, ROLLBACK, INPUT, RUN, OUTPUT, TENSOR, REBOOT, FAULT, SAMPLE };
 
-enum { DONE = 0, UNKNOWN, BAD_ARGUMENTS, NO_MODEL, NO_CONTENT, TOO_LONG, REFUSED, UNPROVEN, FLASH_BROKEN };
+enum {
+    DONE = 0,
+    UNKNOWN,
+    BAD_ARGUMENTS,
+    NO_MODEL,
+    NO_CONTENT,
+    TOO_LONG,
+    REFUSED,
+    UNPROVEN,
+    FLASH_BROKEN,
+    NO_SENSOR
+};
 
 /* An answer under way: `at` counts its bytes. */
 typedef struct {
@@ -219,6 +231,22 @@ static uint8_t fault(const edge_frame *f, writer *w)
     return DONE;
 }
 
+/* Start or stop to send what is measured. */
+static uint8_t sample(edge_session *s, const edge_frame *f, writer *w)
+{
+    const edge_sensor *sensor = edge_port_sensor();
+    if (sensor == NULL)
+        return NO_SENSOR;
+    if (f->length != 3 || f->payload[0] > 1)
+        return BAD_ARGUMENTS;
+    edge_samples_switch(&s->samples, sensor, f->payload[0], edge_get16(f->payload + 1));
+    put8(w, sensor->channels);
+    put8(w, sensor->format);
+    put32(w, sensor->rate_mhz);
+    put32(w, s->samples.index);
+    return DONE;
+}
+
 static uint8_t carry_out(edge_session *s, const edge_frame *f, writer *w)
 {
     switch (f->type) {
@@ -248,6 +276,8 @@ static uint8_t carry_out(edge_session *s, const edge_frame *f, writer *w)
         return DONE;
     case FAULT:
         return fault(f, w);
+    case SAMPLE:
+        return sample(s, f, w);
     default:
         return UNKNOWN;
     }
@@ -305,4 +335,33 @@ void edge_session_take(edge_session *s, const uint8_t *bytes, uint32_t count)
         if (edge_receive(&s->receiver, bytes[i], &frame))
             answer(s, &frame);
     }
+}
+
+static void send_samples(edge_samples *s, const edge_sensor *sensor)
+{
+    const uint16_t length = edge_samples_frame(s, sensor);
+    send(SAMPLES, s->seq, s->payload, length);
+    edge_samples_sent(s);
+}
+
+bool edge_session_stream(edge_session *session)
+{
+    edge_samples *s = &session->samples;
+    if (!s->on)
+        return false;
+    const edge_sensor *sensor = edge_port_sensor();
+    const uint32_t row = edge_row_bytes(sensor);
+    uint8_t *rows = s->payload + EDGE_SAMPLES_HEAD, *to = rows + s->held * row;
+    uint32_t missed;
+    const uint32_t count = edge_port_sample(to, edge_rows_a_frame(sensor) - s->held, &missed);
+    if (missed) { /* a frame's rows follow each other */
+        if (s->held)
+            send_samples(s, sensor);
+        memmove(rows, to, count * row);
+        s->index += missed;
+    }
+    s->held = (uint16_t)(s->held + count);
+    if (s->held >= s->wanted)
+        send_samples(s, sensor);
+    return count > 0;
 }

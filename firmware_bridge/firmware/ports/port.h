@@ -37,6 +37,22 @@ uint32_t edge_port_read(uint8_t *data, uint32_t capacity);
 /* Send all of it, waiting as long as that takes. */
 void edge_port_write(const uint8_t *data, uint32_t length);
 
+/* A sensor's rows: so many numbers each, of 16-bit integers or of floats. */
+typedef struct {
+    uint8_t channels;
+    uint8_t format;     /* EDGE_INT16 or EDGE_FLOAT32 */
+    uint32_t rate_mhz;  /* rows in 1000 seconds, 0 where that is not fixed */
+} edge_sensor;
+enum { EDGE_INT16 = 0, EDGE_FLOAT32 = 1 };
+
+/* NULL on a board without a sensor (ports/no_sensor.h). */
+const edge_sensor *edge_port_sensor(void);
+/* Measure from now on, and forget what was measured before; or stop. */
+void edge_port_sense(bool on);
+/* Rows measured since the last call, oldest first, little-endian: at most `capacity`, without waiting; returns how
+ * many. `missed` is how many rows before these are lost, because nobody asked in time. */
+uint32_t edge_port_sample(uint8_t *rows, uint32_t capacity, uint32_t *missed);
+
 uint64_t edge_port_ticks(void);
 /* Exact number of instructions between two readings of ticks, or 0 where the board cannot tell. */
 uint32_t edge_port_instructions(uint64_t ticks);

@@ -3,6 +3,7 @@
  */
 #include <string.h>
 
+#include "../no_sensor.h"
 #include "../port.h"
 #include "board.h"
 #include "cortex_m.h"

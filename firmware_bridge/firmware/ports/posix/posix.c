@@ -1,6 +1,9 @@
 /* The board as a process: a pseudo-terminal for a UART, a file for flash, a signal for a fault.
  *
- *     firmware.elf FLASH_FILE [--arena BYTES] [--slot BYTES]
+ *     firmware.elf FLASH_FILE [--arena BYTES] [--slot BYTES] [SENSOR]
+ *
+ * SENSOR: --sensor FILE --channels N [--format int16|float32] [--rate HZ] [--once]: "measures" the rows of a file of
+ * plain numbers, little-endian, at that rate (without one: as fast as the line takes them), again and again or once.
  *
  * It prints its pseudo-terminal's name. A restart keeps process, terminal and retained memory; killing the process
  * is a power cut.
@@ -25,6 +28,7 @@
 #define ERASE_UNIT 4096u
 #define WATCHDOG_SECONDS 60u
 #define WRITE_PATIENCE_MS 1000 /* for a host that does not read; a UART would not wait either */
+#define SENSOR_RING_MS 2000    /* rows older than that are lost, as in the ring of a real sensor */
 #define AGAIN "--again"        /* FD, retained memory in hexadecimal digits, cause: after a restart */
 
 static struct {
@@ -40,6 +44,16 @@ static struct {
                     .slot_bytes = 2u << 20,
                     .record_bytes = ERASE_UNIT,
                     .ticks_hz = 1000000000u}};
+
+/* The file that plays the sensor. */
+static struct {
+    edge_sensor told;
+    const char *file;
+    const uint8_t *rows;
+    uint64_t count, taken; /* rows of the file; rows measured so far, those that were lost among them */
+    uint64_t began;
+    bool once, on;
+} sensor = {.told = {.format = EDGE_FLOAT32}};
 
 static void fail(const char *what)
 {
@@ -158,6 +172,28 @@ static void open_flash(void)
         memset(board.flash + found.st_size, 0xFF, size - (size_t)found.st_size);
 }
 
+static uint32_t sensor_row_bytes(void)
+{
+    return sensor.told.channels * (sensor.told.format == EDGE_INT16 ? 2u : 4u);
+}
+
+static void open_sensor(void)
+{
+    const int file = open(sensor.file, O_RDONLY | O_CLOEXEC);
+    struct stat found;
+    if (file < 0 || fstat(file, &found))
+        fail(sensor.file);
+    sensor.count = (uint64_t)found.st_size / sensor_row_bytes();
+    if (sensor.count == 0) {
+        fprintf(stderr, "error: %s holds no row of %u channels\n", sensor.file, sensor.told.channels);
+        exit(1);
+    }
+    sensor.rows = mmap(NULL, (size_t)found.st_size, PROT_READ, MAP_PRIVATE, file, 0);
+    if (sensor.rows == MAP_FAILED)
+        fail(sensor.file);
+    close(file);
+}
+
 static void take_state(char **values)
 {
     board.line = atoi(values[0]);
@@ -181,6 +217,17 @@ static uint32_t size_argument(const char *text, uint32_t unit)
     return (uint32_t)value;
 }
 
+static double number_argument(const char *text, double least, double most)
+{
+    char *end;
+    const double value = strtod(text, &end);
+    if (*end || !(value >= least && value <= most)) {
+        fprintf(stderr, "error: '%s' is no number from %g to %g\n", text, least, most);
+        exit(2);
+    }
+    return value;
+}
+
 static void read_arguments(int argc, char **argv)
 {
     board.argv = argv;
@@ -192,6 +239,19 @@ static void read_arguments(int argc, char **argv)
             board.info.arena_bytes = size_argument(argv[++i], 16);
         } else if (!strcmp(argv[i], "--slot") && i + 1 < argc) {
             board.info.slot_bytes = size_argument(argv[++i], ERASE_UNIT);
+        } else if (!strcmp(argv[i], "--sensor") && i + 1 < argc) {
+            sensor.file = argv[++i];
+        } else if (!strcmp(argv[i], "--channels") && i + 1 < argc) {
+            sensor.told.channels = (uint8_t)number_argument(argv[++i], 1, 64);
+        } else if (!strcmp(argv[i], "--rate") && i + 1 < argc) {
+            sensor.told.rate_mhz = (uint32_t)(1000 * number_argument(argv[++i], 0.001, 1e6) + 0.5);
+        } else if (!strcmp(argv[i], "--format") && i + 1 < argc && !strcmp(argv[i + 1], "int16")) {
+            sensor.told.format = EDGE_INT16;
+            i++;
+        } else if (!strcmp(argv[i], "--format") && i + 1 < argc && !strcmp(argv[i + 1], "float32")) {
+            i++;
+        } else if (!strcmp(argv[i], "--once")) {
+            sensor.once = true;
         } else if (argv[i][0] != '-' && !board.flash_file) {
             board.flash_file = argv[i];
         } else {
@@ -199,8 +259,11 @@ static void read_arguments(int argc, char **argv)
             break;
         }
     }
-    if (!board.flash_file || board.info.slot_bytes < 2 * ERASE_UNIT) {
-        fprintf(stderr, "usage: %s FLASH_FILE [--arena BYTES] [--slot BYTES]\n", argv[0]);
+    if (!board.flash_file || board.info.slot_bytes < 2 * ERASE_UNIT || !sensor.file != !sensor.told.channels) {
+        fprintf(stderr,
+                "usage: %s FLASH_FILE [--arena BYTES] [--slot BYTES]\n"
+                "       [--sensor FILE --channels N [--format int16|float32] [--rate HZ] [--once]]\n",
+                argv[0]);
         exit(2);
     }
 }
@@ -211,6 +274,8 @@ __attribute__((constructor)) static void begin(int argc, char **argv)
     read_arguments(argc, argv);
     catch_signals();
     open_flash();
+    if (sensor.file)
+        open_sensor();
     if (!board.line)
         open_line();
     board.info.arena = aligned_alloc(16, board.info.arena_bytes);
@@ -250,6 +315,44 @@ uint64_t edge_port_ticks(void)
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+const edge_sensor *edge_port_sensor(void) { return sensor.file ? &sensor.told : NULL; }
+
+void edge_port_sense(bool on)
+{
+    sensor.on = on;
+    sensor.taken = 0;
+    sensor.began = edge_port_ticks();
+}
+
+/* Rows that have been measured by now. */
+static uint64_t measured(void)
+{
+    uint64_t count = UINT64_MAX;
+    if (sensor.told.rate_mhz)
+        count = (uint64_t)((double)(edge_port_ticks() - sensor.began) * 1e-12 * sensor.told.rate_mhz);
+    return sensor.once && count > sensor.count ? sensor.count : count;
+}
+
+uint32_t edge_port_sample(uint8_t *rows, uint32_t capacity, uint32_t *missed)
+{
+    const uint32_t row = sensor_row_bytes();
+    const uint64_t ring = (uint64_t)sensor.told.rate_mhz * SENSOR_RING_MS / 1000000u + 1, all = measured();
+    *missed = sensor.told.rate_mhz && all - sensor.taken > ring ? (uint32_t)(all - sensor.taken - ring) : 0;
+    sensor.taken += *missed;
+    uint32_t count = 0;
+    for (; count < capacity && sensor.taken < all; count++, sensor.taken++)
+        memcpy(rows + count * row, sensor.rows + sensor.taken % sensor.count * row, row);
+    return count;
+}
+
+/* Until the next row is measured; -1 where none will be. */
+static int until_row_ms(void)
+{
+    if (!sensor.on || (sensor.once && sensor.taken >= sensor.count))
+        return -1;
+    return sensor.told.rate_mhz ? (int)(1000000u / sensor.told.rate_mhz) + 1 : 0;
 }
 
 uint32_t edge_port_instructions(uint64_t ticks)
@@ -299,7 +402,7 @@ void edge_port_watchdog(void) { alarm(WATCHDOG_SECONDS); }
 void edge_port_idle(void)
 {
     alarm(0);
-    ready(POLLIN, -1);
+    ready(POLLIN, until_row_ms());
     edge_port_watchdog();
 }
 
