@@ -6,73 +6,23 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+from mjpeg_camera import MjpegCamera, number_of
 
 from edge_ad.errors import SourceError
-from edge_ad.runtime.images import import_cv2
 from edge_ad.runtime.sources import open_source
 from edge_ad.runtime.sources.live import LiveSource
-
-BITS = 16
-
-
-def numbered(number: int) -> bytes:
-    """A JPEG that carries its number as dark and bright stripes."""
-    stripes = [255 * (number >> i & 1) for i in range(BITS)]
-    image = np.repeat(np.array(stripes, np.uint8), 8)[None, :, None].repeat(64, 0).repeat(3, 2)
-    return bytes(import_cv2().imencode(".jpg", image)[1])
-
-
-def number_of(image: np.ndarray) -> int:
-    return sum(int(image[32, 8 * i + 4, 1] > 127) << i for i in range(BITS))
-
-
-class MjpegCamera:
-    """MJPEG over HTTP on a free port of this machine. It sends frames until told to be silent or to end."""
-
-    def __init__(self) -> None:
-        self.silent = threading.Event()
-        self.ended = threading.Event()
-        self.sent = 0
-        camera = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self.send_response(200)
-                self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
-                self.end_headers()
-                while not camera.ended.is_set():
-                    if not camera.silent.is_set():
-                        jpeg = numbered(camera.sent)
-                        head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
-                        try:
-                            self.wfile.write(head.encode() + jpeg + b"\r\n")
-                        except OSError:
-                            return
-                        camera.sent += 1
-                    time.sleep(0.02)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.server.server_port}/video"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
 
 @pytest.fixture
 def camera() -> Iterator[MjpegCamera]:
     camera = MjpegCamera()
     yield camera
-    camera.ended.set()
-    camera.server.shutdown()
-    camera.server.server_close()
+    camera.close()
 
 
 def test_a_slow_reader_gets_the_newest_frame_and_every_drop_is_counted(camera: MjpegCamera) -> None:

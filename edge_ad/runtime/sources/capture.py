@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from edge_ad.errors import SourceError
+from edge_ad.errors import MissingDependencyError, SourceError
 from edge_ad.runtime.images import import_cv2
 
 DEVICES = Path("/dev")
@@ -15,8 +15,9 @@ _SILENT = 0  # OpenCV's log level
 
 
 def without_login(url: str) -> str:
-    """A URL as it may be shown: no user name, no password."""
-    return re.sub(r"(?<=://)[^/@]*@", "", url)
+    """A URL or a GStreamer pipeline as it may be shown: no user name, no password."""
+    url = re.sub(r"(?<=://)[^/@]*@", "", url)
+    return re.sub(r"""\b(user-id|user-pw|password)\s*=\s*("[^"]*"|'[^']*'|\S+)""", r"\1=***", url)
 
 
 def open_video_file(path: Path) -> Any:
@@ -63,6 +64,34 @@ def open_stream(url: str, *, timeout_s: float) -> Any:
             f"the stream cannot be opened within {timeout_s:g} s",
             where=without_login(url),
             hint="check address, login and that the camera is reachable from here",
+        )
+    return capture
+
+
+def open_gstreamer(pipeline: str) -> Any:
+    """A `cv2.VideoCapture` of a GStreamer pipeline in the syntax of gst-launch that ends in `appsink`.
+
+    Raises MissingDependencyError where OpenCV was built without GStreamer (as the wheels of PyPI are), SourceError for
+    a pipeline that has no `appsink` or does not start.
+    """
+    cv2 = import_cv2()
+    where = f"gst:{without_login(pipeline)}"
+    if not re.search(r"GStreamer:\s+YES", cv2.getBuildInformation()):
+        raise MissingDependencyError(
+            f"OpenCV {cv2.__version__} was built without GStreamer", where=where,
+            hint="use camera:N, rtsp://… or http://…, or an OpenCV that has it (Debian: python3-opencv)",
+        )  # fmt: skip
+    if not re.search(r"\bappsink\b", pipeline):
+        raise SourceError(
+            "the pipeline has no appsink", where=where,
+            hint="end it with '! videoconvert ! video/x-raw,format=BGR ! appsink drop=true max-buffers=1'",
+        )  # fmt: skip
+    capture = _capture(pipeline, cv2.CAP_GSTREAMER)
+    if not capture.isOpened():
+        raise SourceError(
+            "the pipeline does not start",
+            where=where,
+            hint="try it with gst-launch-1.0, fakesink for appsink",
         )
     return capture
 

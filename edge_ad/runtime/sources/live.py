@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from typing import Any
 from edge_ad.errors import SourceError
 from edge_ad.runtime.images import import_cv2
 from edge_ad.runtime.sample import Sample
+
+log = logging.getLogger(__name__)
 
 _PAUSE_S = 0.1  # between a failed read of a camera and the next try
 _JOIN_S = 3.0  # a read that hangs in a driver must not hang the program
@@ -75,15 +78,24 @@ class LiveSource:
                 raise SourceError(
                     f"the stream ended after {self.acquired} frames",
                     where=self.name,
-                    hint="check the camera, then start again",
+                    hint="check the camera and its cable",
                 )
             taken, self._latest = self._latest, None
             return taken
 
     def _acquire(self) -> None:
+        try:
+            self._read_all()
+            self._capture.release()
+        finally:  # whatever a driver throws, who waits for a frame is told
+            with self._changed:
+                self._ended = True
+                self._changed.notify_all()
+
+    def _read_all(self) -> None:
         failures = 0
         while not self._closing and failures <= self._tolerated_failures:
-            whole, frame = self._capture.read()
+            whole, frame = self._read()
             if not whole:
                 failures += 1
                 self.unreadable += failures <= self._tolerated_failures
@@ -95,7 +107,11 @@ class LiveSource:
                 self._latest = frame, self.acquired, datetime.now(timezone.utc)
                 self.acquired += 1
                 self._changed.notify_all()
-        self._capture.release()
-        with self._changed:
-            self._ended = True
-            self._changed.notify_all()
+
+    def _read(self) -> tuple[bool, Any]:
+        try:
+            whole, frame = self._capture.read()
+        except self._cv2.error as error:  # a frame that cannot be decoded, a device that is gone
+            log.debug("%s: %s", self.name, error)
+            return False, None
+        return bool(whole), frame

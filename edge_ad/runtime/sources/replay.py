@@ -3,39 +3,77 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict
 
 from edge_ad.errors import DataError, SourceError
 from edge_ad.runtime import scans
 from edge_ad.runtime.engines.base import Tensor
 from edge_ad.runtime.images import EXTENSIONS, import_cv2, list_images, read_image
-from edge_ad.runtime.sample import Sample
+from edge_ad.runtime.sample import Position, Sample
 from edge_ad.runtime.scans import list_scans, read_scan
 from edge_ad.runtime.sources.capture import open_video_file
 
 log = logging.getLogger(__name__)
 
+Pace = Literal["fast", "recorded"]
+BEGIN_ANEW = "to begin at its start, give the stream another name"
+
+
+class ReplayOptions(BaseModel):
+    """How a recording is played. pace: as fast as it is read, or `recorded`: as slowly as it was recorded."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    pace: Pace = "fast"
+
+
+class Pacer:
+    """Holds inputs of a recording back until as much time has passed as did between them when they were recorded."""
+
+    def __init__(self, wait: Callable[[float], object], *, clock: Callable[[], float] = time.monotonic):
+        """wait: told how many seconds to wait; may return early."""
+        self._wait = wait
+        self._clock = clock
+        self._offset: float | None = None
+
+    def begin(self) -> None:
+        """Another recording: its first input comes at once."""
+        self._offset = None
+
+    def hold(self, recorded_s: float) -> None:
+        """Wait for the moment of an input that was recorded at `recorded_s`, if that is still to come."""
+        now = self._clock()
+        if self._offset is None:
+            self._offset = now - recorded_s
+        if (ahead := self._offset + recorded_s - now) > 0:
+            self._wait(ahead)
+
 
 class Replay:
-    """Counters and closing, as all replays have them; `_read` gives the samples."""
+    """Counters, pace and closing, as all replays have them; `_read` gives the samples."""
 
     live = False
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, pace: Pace = "fast"):
         self.name = str(path)
         self.acquired = 0
         self.dropped = 0
         self.unreadable = 0
-        self._closed = False
+        self._closing = threading.Event()
+        self._pacer = Pacer(self._closing.wait) if pace == "recorded" else None
+        self._resumed = False
 
     def __iter__(self) -> Iterator[Sample]:
         for sample in self._read():
-            if self._closed:
+            if self._closing.is_set():
                 return
             self.acquired += 1
             yield sample
@@ -44,8 +82,13 @@ class Replay:
         raise NotImplementedError
 
     def close(self) -> None:
-        """End the iteration."""
-        self._closed = True
+        """End the iteration, also one that waits; from any thread."""
+        self._closing.set()
+
+    @property
+    def _gave_nothing(self) -> bool:
+        """Whether it came to its end, from its beginning, without any sample."""
+        return self.acquired == 0 and not self._resumed and not self._closing.is_set()
 
 
 class Files(Replay):
@@ -63,21 +106,31 @@ class Files(Replay):
         self._folder = path if path.is_dir() else path.parent
         self._files = list_files(path) if path.is_dir() else [path]
         self._load, self._what = read, what
+        self._first = 0
         if not self._files:
             raise SourceError(
                 f"there are no {what}s in it", where=path, hint=f"known: {', '.join(extensions)}"
             )
 
+    def resume(self, position: Position) -> None:
+        """Go on behind the file `file`, a path below the folder. Raises SourceError when that is gone."""
+        require_keys(position, {"file": str}, self.name)
+        self._first = index_of(position, self._folder, self._files) + 1
+        self._resumed = True
+
     def _read(self) -> Iterator[Sample]:
-        for file in self._files:
+        for file in self._files[self._first :]:
+            if self._closing.is_set():
+                return
             try:
                 data = self._load(file)
             except DataError as error:
                 self.unreadable += 1
                 log.warning("skipped: %s", error)
                 continue
-            yield Sample(data, str(file.relative_to(self._folder)), datetime.now(timezone.utc))
-        if self.acquired == 0 and not self._closed:
+            name = name_below(self._folder, file)
+            yield Sample(data, name, datetime.now(timezone.utc), {"file": name})
+        if self._gave_nothing:
             raise SourceError(f"none of its {len(self._files)} {self._what}s could be read", where=self.name)
 
 
@@ -100,30 +153,58 @@ class Scans(Files):
 class VideoFile(Replay):
     """The frames of a video file."""
 
-    def __init__(self, path: Path):
-        """Raises SourceError for a file that is missing or no video."""
-        super().__init__(path)
+    def __init__(self, path: Path, *, pace: Pace = "fast"):
+        """pace: `recorded` plays it at its frames a second. Raises SourceError for a file that is missing or no video,
+        or that does not say its frames a second where those are needed."""
+        super().__init__(path, pace)
         self._cv2 = import_cv2()
         self._capture = open_video_file(path)
         self._stem = path.name
         # Containers without an index give an estimate, or nothing at all.
         self._expected = int(self._capture.get(self._cv2.CAP_PROP_FRAME_COUNT))
+        self._fps = float(self._capture.get(self._cv2.CAP_PROP_FPS))
+        self._first = 0
+        if self._pacer is not None and not 0 < self._fps < float("inf"):
+            raise SourceError("does not say its frames a second", where=path, hint="leave pace=recorded out")
+
+    def resume(self, position: Position) -> None:
+        """Go on behind the frame `frame`, from 0. Raises SourceError for a position in another file."""
+        require_keys(position, {"file": str, "frame": int}, self.name)
+        require_file(position, self._stem, self.name)
+        self._first = int(position["frame"]) + 1
+        self._resumed = True
 
     def _read(self) -> Iterator[Sample]:
-        number = 0
-        while not self._closed:
-            whole, frame = self._capture.read()
-            if not whole:
-                break
-            data = self._cv2.cvtColor(frame, self._cv2.COLOR_BGR2RGB)
-            yield Sample(data, f"{self._stem}#{number}", datetime.now(timezone.utc))
-            number += 1
-        if number == 0 and not self._closed:
+        try:
+            number = self._skip()
+            while not self._closing.is_set():
+                whole, frame = self._capture.read()
+                if not whole:
+                    break
+                data = self._cv2.cvtColor(frame, self._cv2.COLOR_BGR2RGB)
+                if self._pacer is not None:
+                    self._pacer.hold(number / self._fps)
+                name = f"{self._stem}#{number}"
+                position: Position = {"file": self._stem, "frame": number}
+                yield Sample(data, name, datetime.now(timezone.utc), position)
+                number += 1
+        finally:
+            self._capture.release()
+        if self._gave_nothing:
             raise SourceError("no frame of the video can be decoded", where=self.name)
-        if number < self._expected and not self._closed:
+        if number < self._expected and not self._closing.is_set():
             self.unreadable = self._expected - number
             log.warning("%s: ended after %d of %d frames", self.name, number, self._expected)
-        self._capture.release()
+
+    def _skip(self) -> int:
+        """Pass over the frames before the first one that is wanted; how many. Decoders that are told to seek land on
+        the nearest key frame, so each is grabbed."""
+        for number in range(self._first):
+            if self._closing.is_set():
+                return number
+            if not self._capture.grab():
+                raise SourceError(f"ends before frame {self._first - 1}", where=self.name, hint=BEGIN_ANEW)
+        return self._first
 
 
 class Array(Replay):
@@ -134,10 +215,56 @@ class Array(Replay):
         """Raises SourceError for a file that is missing, damaged or no such array."""
         super().__init__(path)
         self._rows = _load(path)
+        self._file = path.name
+        self._first = 0
+
+    def resume(self, position: Position) -> None:
+        """Go on behind the row `row`, from 0. Raises SourceError for a position in another file."""
+        require_keys(position, {"file": str, "row": int}, self.name)
+        require_file(position, self._file, self.name)
+        row = int(position["row"])
+        if row >= len(self._rows):
+            raise SourceError(f"has no row {row}, only {len(self._rows)}", where=self.name, hint=BEGIN_ANEW)
+        self._first = row + 1
+        self._resumed = True
 
     def _read(self) -> Iterator[Sample]:
-        for number, row in enumerate(self._rows):
-            yield Sample(np.ascontiguousarray(row), str(number), datetime.now(timezone.utc))
+        for number in range(self._first, len(self._rows)):
+            data = np.ascontiguousarray(self._rows[number])
+            position: Position = {"file": self._file, "row": number}
+            yield Sample(data, str(number), datetime.now(timezone.utc), position)
+
+
+def name_below(folder: Path, file: Path) -> str:
+    """A file's path below a folder; bytes that are no UTF-8 are written as \\xNN, so that any receiver can take it."""
+    return (
+        str(file.relative_to(folder)).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    )
+
+
+def require_keys(position: Position, keys: Mapping[str, type], where: str) -> None:
+    """Raise SourceError for a position that does not hold just these values, none below 0."""
+    right = position.keys() == keys.keys() and all(
+        type(value) is keys[key] and (isinstance(value, str) or value >= 0) for key, value in position.items()
+    )
+    if not right:
+        shown = ", ".join(f"{key}={value}" for key, value in position.items())[:200]
+        raise SourceError(f"({shown}) is no position of this source", where=where, hint=BEGIN_ANEW)
+
+
+def require_file(position: Position, file: str, where: str) -> None:
+    """Raise SourceError for a position in another file."""
+    if position["file"] != file:
+        raise SourceError(f"the position is one in '{position['file']}'", where=where, hint=BEGIN_ANEW)
+
+
+def index_of(position: Position, folder: Path, files: Sequence[Path]) -> int:
+    """Which of the files a position is of. Raises SourceError when it is gone."""
+    wanted = position["file"]
+    for index, file in enumerate(files):
+        if name_below(folder, file) == wanted:
+            return index
+    raise SourceError(f"'{wanted}', where it should go on, is gone", where=folder, hint=BEGIN_ANEW)
 
 
 def _load(path: Path) -> Any:
