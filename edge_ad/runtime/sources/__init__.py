@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import parse_qsl
-
-from pydantic import ValidationError
 
 from edge_ad.bundle.manifest import InputSpec, WindowSpec
 from edge_ad.errors import SourceError
 from edge_ad.runtime.sources.base import Source
-from edge_ad.runtime.sources.capture import open_camera, open_stream, without_login
+from edge_ad.runtime.sources.capture import open_camera, open_gstreamer, open_stream, without_login
 from edge_ad.runtime.sources.live import LiveSource
-from edge_ad.runtime.sources.replay import Array, Images, Pace, ReplayOptions, Scans, VideoFile
+from edge_ad.runtime.sources.reconnect import Reconnecting
+from edge_ad.runtime.sources.replay import Array, Images, ReplayOptions, Scans, VideoFile
+from edge_ad.runtime.sources.rows.live import BURST
 from edge_ad.runtime.sources.series import SeriesReplay
+from edge_ad.runtime.sources.watch import open_watch, split_options
 
 __all__ = ["FORMS", "Source", "open_source"]
 
@@ -24,6 +25,7 @@ FORMS = (
     "rows:PATH, lines:/dev/ttyUSB0, link:/dev/ttyACM0, mqtt://host/topic"
 )
 STALL_S = 10.0
+BACKOFF_S = (1.0, 30.0)
 CAMERA_FAILURES = 10
 
 _VIDEO_SUFFIXES = {".mp4", ".mkv", ".avi", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv"}
@@ -48,13 +50,14 @@ def is_live(url: str) -> bool:
 
 
 def open_source(
-    url: str, *, input: InputSpec | None = None, stall_s: float = STALL_S, reconnect: bool = False
-) -> Source:
+    url: str, *, input: InputSpec | None = None, stall_s: float = STALL_S, reconnect: bool = False,
+    on_attempt: Callable[[], None] | None = None,
+) -> Source:  # fmt: skip
     """Open a source; `FORMS` lists what `url` may be.
 
     input: what the network takes: a plain path is read as that, and series are cut into its windows; None takes
     images. stall_s: how long a live source may stay silent, also while it is opened. reconnect: a live source that
-    cannot be opened, ends or stalls is opened again for ever; without, that raises.
+    cannot be opened, ends or stalls is opened again for ever; without, that raises. on_attempt: called before each.
 
     Raises SourceError when there is no such folder, file, camera or stream, for another scheme, and for a source of
     another modality; MissingDependencyError without a package that it needs.
@@ -66,16 +69,20 @@ def open_source(
     if not (reconnect and scheme in _LIVE):
         return _open(url, scheme, modality, input, stall_s)
 
-    from edge_ad.runtime.sources.reconnect import Reconnecting
+
+    def attempt() -> Source:
+        if on_attempt is not None:
+            on_attempt()
+        return _open(url, scheme, modality, input, stall_s)
 
     return Reconnecting(
-        without_login(url), lambda: _open(url, scheme, modality, input, stall_s), live=scheme != "watch"
+        without_login(url), attempt, live=scheme != "watch", burst=BURST if scheme in _ROWS else 1, backoff_s=BACKOFF_S
     )
 
 
 def _scheme(url: str) -> str:
     """The scheme of a source's URL; empty for a plain path."""
-    if url == "-":
+    if url.partition("?")[0] == "-":
         return "stdin"
     found = _SCHEME.match(url)
     return "" if found is None or Path(url).exists() else found.group()
@@ -91,21 +98,17 @@ def _open(url: str, scheme: str, modality: str, input: InputSpec | None, stall_s
     if scheme == "camera":
         return LiveSource(url, open_camera(rest), stall_s=stall_s, tolerated_failures=CAMERA_FAILURES)
     if scheme == "gst":
-        from edge_ad.runtime.sources.capture import open_gstreamer
-
         return LiveSource("gst", open_gstreamer(rest), stall_s=stall_s)
     if scheme == "npy":
         return Array(Path(rest))
     if scheme in ("video", "series"):
-        path, pace = _paced(rest, url)
+        path, options = split_options(Path(rest), ReplayOptions)
         if scheme == "video":
-            return VideoFile(path, pace=pace)
-        return SeriesReplay(path, _window(input, url), pace=pace)
+            return VideoFile(path, pace=options.pace)
+        return SeriesReplay(path, _window(input, url), pace=options.pace)
     if scheme in ("images", "scans"):
         return _open_files(Path(rest), modality, input)
     if scheme == "watch":
-        from edge_ad.runtime.sources.watch import open_watch
-
         return open_watch(Path(rest), input)
     if scheme in _LIDAR:
         from edge_ad.runtime.sources.lidar import open_lidar
@@ -116,19 +119,6 @@ def _open(url: str, scheme: str, modality: str, input: InputSpec | None, stall_s
 
         return open_rows(url, _needed(input, url), stall_s=stall_s)
     raise SourceError(f"unknown kind of source '{scheme}'", where=without_login(url), hint=f"try {FORMS}")
-
-
-def _paced(rest: str, url: str) -> tuple[Path, Pace]:
-    """`FILE?pace=recorded`; a file whose own name holds a question mark is taken as it is."""
-    name, _, query = rest.partition("?")
-    if not query or Path(rest).exists():
-        return Path(rest), "fast"
-    try:
-        return Path(name), ReplayOptions.model_validate(dict(parse_qsl(query, keep_blank_values=True))).pace
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(map(str, first["loc"]))
-        raise SourceError(f"option '{key}': {first['msg']}", where=url, hint="?pace=recorded or ?pace=fast") from error
 
 
 def _window(input: InputSpec | None, url: str) -> WindowSpec:

@@ -220,6 +220,7 @@ class RunningStream:
             input=self.live.manifest.input,
             stall_s=self.table.stall_s,
             reconnect=self.retry,
+            on_attempt=lambda: self.on_alive(self.name),
         )
 
     def _stream(self) -> Stream:

@@ -18,7 +18,7 @@ from edge_ad.bundle.manifest import WindowSpec
 from edge_ad.errors import SourceError
 from edge_ad.runtime.images import import_cv2
 from edge_ad.runtime.sample import Position, Sample
-from edge_ad.runtime.series import Windower, readers
+from edge_ad.runtime.series import Windower, readers, text_files
 from edge_ad.runtime.sources import series as series_source
 from edge_ad.runtime.sources.replay import Array, Images, Pacer, Scans, VideoFile
 from edge_ad.runtime.sources.series import SeriesReplay
@@ -51,7 +51,8 @@ def write_series(
 
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readers, "CHUNK_ROWS", 7)
+    for module in (readers, text_files):
+        monkeypatch.setattr(module, "CHUNK_ROWS", 7)
 
 
 @st.composite

@@ -20,6 +20,7 @@ from edge_ad.runtime.series.windows import MISSING, NOT_A_NUMBER
 log = logging.getLogger(__name__)
 
 UNREADABLE = "unreadable"
+BURST = 256  # windows that may come at once, of a message with many rows
 _TELL_S = 60.0  # gaps are logged at most so often
 
 
@@ -61,6 +62,7 @@ class LiveRows:
         the feed may be opened anew."""
         self.name = name
         self.live = live
+        self.burst = BURST
         self.acquired = 0
         self.dropped = 0
         self.unreadable = 0
