@@ -163,7 +163,7 @@ def test_every_event_reaches_the_consumer_though_broker_and_runtime_are_killed(
     killed = {"runtime": 0, "broker": 0}
     device.start()
     for turn in range(2 * kills):
-        goal = len(consumer.story) + max(1, len(expected) // (3 * kills))
+        goal = len(consumer.story) + max(1, len(expected) // (6 * kills))
         wait_until(lambda goal=goal: len(consumer.story) >= goal or device.process.poll() is not None)  # type: ignore[misc]
         time.sleep(rng.uniform(0, 0.2))
         if turn % 2:

@@ -30,6 +30,7 @@ _PLENTY: Final = 3
 _SCHEMA_VERSION: Final = 1
 _PAGE_BYTES: Final = 4096
 _CHECKPOINT_PAGES: Final = 128
+_CACHE_KIB: Final = 256
 _MIN_BYTES: Final = 1 << 18
 _DROP_AT_ONCE: Final = 64  # rows that make room when the bound is hit
 _ATTEMPTS: Final = 8  # the room is doubled from one to the next
@@ -211,6 +212,7 @@ class Store:
             db.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = FULL")
+            db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
             db.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
             db.execute(f"PRAGMA max_page_count = {self._max_pages}")  # not stored: to be said after each open
             found = int(db.execute("PRAGMA user_version").fetchone()[0])

@@ -161,7 +161,8 @@ class RunningStream:
         if name == "threshold":
             return {"threshold": self._set_threshold(arguments.get("value"))}
         if name in ("pause", "resume"):
-            (self.stream.pause if name == "pause" else self.stream.resume)()
+            paused = arguments.get("paused", True) if name == "pause" else False
+            (self.stream.pause if paused else self.stream.resume)()
             self.tell_health()
             return {"paused": self.stream.paused}
         if name == "statistics":
