@@ -33,6 +33,7 @@ class FrameType(IntEnum):
     """What a frame's payload is. Types from 0x40 on come unasked."""
 
     EVENT = 0x40  # one event as JSON (docs/events.md), UTF-8
+    EVENT_ACK = 0x45  # from who has taken an event: its `seq`, u32
     SAMPLES = 0x43  # rows that a board measured (docs/link.md)
 
 

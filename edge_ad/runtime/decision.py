@@ -155,7 +155,7 @@ class Decision:
         return tuple(self._begin(score))
 
     def gap(self) -> None:
-        """Samples are missing before the next one: earlier ones no longer count towards k of n. What is open stays so."""
+        """Samples are missing before the next one: earlier ones no longer count for k of n. What is open stays so."""
         self._recent.clear()
 
     def close(self) -> tuple[Change, ...]:

@@ -24,9 +24,21 @@ class Source(Protocol):
 
     name: str
     live: bool
-    acquired: int
-    dropped: int
-    unreadable: int
+
+    @property
+    def acquired(self) -> int:
+        """See above."""
+        ...
+
+    @property
+    def dropped(self) -> int:
+        """See above."""
+        ...
+
+    @property
+    def unreadable(self) -> int:
+        """See above."""
+        ...
 
     def __iter__(self) -> Iterator[Sample]:
         """The samples. Raises SourceError where reading cannot go on."""

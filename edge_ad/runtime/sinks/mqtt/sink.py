@@ -206,8 +206,8 @@ def _parse_ack(payload: bytes) -> tuple[list[int], str | None]:
     except RecursionError as error:
         raise ValueError("is nested too deeply") from error
     seq = data.get("seq") if isinstance(data, dict) else None
-    seqs = seq if isinstance(seq, list) else [seq]
-    if not all(isinstance(item, int) and not isinstance(item, bool) for item in seqs):
+    seqs: list[Any] = seq if isinstance(seq, list) else [seq]
+    if not isinstance(data, dict) or not all(type(item) is int for item in seqs):
         raise ValueError("has no 'seq'")
     return seqs, data.get("event_id")
 

@@ -121,7 +121,7 @@ class LiveRows:
                 self._tell(Gap(piece.gap, row, 0, 0.0))
                 gap = True
             chunk = piece.chunk
-            for i, good in enumerate(np.isfinite(chunk.values).all(axis=1).tolist()):
+            for i, good in enumerate(np.isfinite(chunk.values).all(axis=1)):
                 if good:
                     stamp = piece.arrival if chunk.stamps is None else float(chunk.stamps[i])
                     yield Sample(chunk.values[i].copy(), f"row#{row}", self._utc(stamp), gap=gap)
