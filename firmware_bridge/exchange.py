@@ -27,6 +27,7 @@ REFUSALS = {
     6: "refuses the model image",
     7: "computes other outputs than its golden vectors hold",
     8: "cannot write its flash",
+    9: "has no sensor",
 }
 
 

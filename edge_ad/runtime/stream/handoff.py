@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -19,8 +20,13 @@ class Handoff(Generic[Item]):
     it has to, until half of the queue is taken: two threads that wake each other for every item get little else done.
     """
 
-    def __init__(self, capacity: int = MAX_ITEMS, *, max_bytes: int = MAX_BYTES, newest_wins: bool = False):
-        """capacity: items at most. max_bytes: of what they hold, as `put` is told; one item fits in any case."""
+    def __init__(
+        self, capacity: int = MAX_ITEMS, *, max_bytes: int = MAX_BYTES, newest_wins: bool = False,
+        inherit: Callable[[Item, Item], Item] | None = None,
+    ):  # fmt: skip
+        """capacity: items at most. max_bytes: of what they hold, as `put` is told; one item fits in any case. inherit:
+        what an item that is given up leaves to the one behind it."""
+        self._inherit = inherit
         self.dropped = 0
         self._capacity = capacity
         self._max_bytes = max_bytes
@@ -41,8 +47,15 @@ class Handoff(Generic[Item]):
             if self._full(n_bytes):
                 if self._newest_wins:
                     while self._items and self._full(n_bytes):
-                        self._take()
+                        dropped = self._take()
                         self.dropped += 1
+                        if self._inherit is None:
+                            continue
+                        if self._items:
+                            heir, heir_bytes = self._items[0]
+                            self._items[0] = self._inherit(dropped, heir), heir_bytes
+                        else:
+                            item = self._inherit(dropped, item)
                 else:
                     self._putting = True
                     self._emptied.wait_for(

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edge_ad.errors import DataError, EdgeAdError
 from edge_ad.runtime.sample import Sample
@@ -19,6 +19,11 @@ from edge_ad.runtime.stream.summary import StreamSummary
 log = logging.getLogger(__name__)
 
 _JOIN_S = 5.0  # a read that hangs in a driver must not hang the program
+
+
+def _keep_gap(dropped: Sample, sample: Sample) -> Sample:
+    """A gap before a sample that is dropped is one before the next."""
+    return replace(sample, gap=True) if dropped.gap and not sample.gap else sample
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,9 @@ class Stream:
         self._running.set()
         self._todo: list[Callable[[], None]] = []
         if source.live:
-            self._acquired: Handoff[Sample] = Handoff(getattr(source, "burst", 1), newest_wins=True)
+            self._acquired: Handoff[Sample] = Handoff(
+                getattr(source, "burst", 1), newest_wins=True, inherit=_keep_gap
+            )
             self._prepared: Handoff[Prepared | _Refused] = Handoff(1)
         else:
             self._acquired, self._prepared = Handoff(), Handoff()
