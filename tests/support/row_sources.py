@@ -27,9 +27,7 @@ from edge_ad.runtime.series.standardise import standardise_spec
 from edge_ad.runtime.sources.base import Source
 
 
-def series_input(
-    *channels: str, length: int = 4, hop: int = 2, rate_hz: float | None = 10.0
-) -> InputSpec:
+def series_input(*channels: str, length: int = 4, hop: int = 2, rate_hz: float | None = 10.0) -> InputSpec:
     """Windows of these channels."""
     names = list(channels) or ["a", "b"]
     return InputSpec(
@@ -41,9 +39,7 @@ def series_input(
 
 def vector_input(n: int) -> InputSpec:
     """Vectors of n numbers."""
-    return InputSpec(
-        modality="vector", shape=(1, n), dtype="int8", preprocess=quantize_spec((n,), 1.0, 0)
-    )
+    return InputSpec(modality="vector", shape=(1, n), dtype="int8", preprocess=quantize_spec((n,), 1.0, 0))
 
 
 class Terminal:

@@ -38,7 +38,9 @@ def piece(first: int, n: int, *, gap: str | None = None, stamps: bool = False, s
     """Rows whose first channel is their number, and arrival after it."""
     numbers = np.arange(first, first + n)
     values = np.stack([numbers, -numbers], 1).astype(np.float32)
-    return Piece(Chunk(1000 + numbers * step if stamps else None, values, None, first + 1), 2000.0 + first, gap)
+    return Piece(
+        Chunk(1000 + numbers * step if stamps else None, values, None, first + 1), 2000.0 + first, gap
+    )
 
 
 def rows_of(feed: Told, *, live: bool = True) -> LiveRows:
@@ -105,7 +107,9 @@ def test_a_time_beyond_all_calendars_is_an_error_and_no_crash(stamp: float) -> N
 
 
 def test_a_stream_that_never_holds_a_window_is_an_error() -> None:
-    with pytest.raises(SourceError, match="ended before it gave a window without a gap; a window takes 4 rows"):
+    with pytest.raises(
+        SourceError, match="ended before it gave a window without a gap; a window takes 4 rows"
+    ):
         list(rows_of(Told(piece(0, 3)), live=False))
 
 

@@ -19,9 +19,7 @@ from edge_ad.runtime.sources.rows import open_rows
 from edge_ad.runtime.sources.rows.text import Lines, RowParser
 
 ROWS = "".join(f"{1000 + i / 10},{-i},{i}\n" for i in range(6))
-OBJECTS = "".join(
-    json.dumps({"time": 1000 + i / 10, "b": -i, "a": i, "unit": "mm"}) + "\n" for i in range(6)
-)
+OBJECTS = "".join(json.dumps({"time": 1000 + i / 10, "b": -i, "a": i, "unit": "mm"}) + "\n" for i in range(6))
 
 
 @pytest.fixture
@@ -186,7 +184,7 @@ def test_a_closed_standard_input_is_said(tmp_path: Path) -> None:
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(st.text("ab,;\n\r\"{}:1.", max_size=20)), st.lists(st.integers(1, 9)))
+@given(st.lists(st.text('ab,;\n\r"{}:1.', max_size=20)), st.lists(st.integers(1, 9)))
 def test_lines_do_not_depend_on_how_bytes_arrive(texts: list[str], sizes: list[int]) -> None:
     content, lines, found = "\n".join(texts).encode(), Lines(), []
     for size in [*sizes, len(content)]:
