@@ -176,3 +176,10 @@ def test_a_network_port_is_a_line_too() -> None:
             [0, 1, 2, 3],
             [2, 3, 4, 5],
         ]
+
+
+def test_a_port_that_cannot_be_waited_for_ends_as_well() -> None:
+    """As those of other machines (RFC 2217): there is no file to wait for."""
+    url = "lines:loop://"
+    assert Reading(open_rows(url, series_input(), stall_s=STALL_S)).close().error is None
+    assert "no row for 0.2 s" in str(Reading(open_rows(url, series_input(), stall_s=0.2)).wait().error)

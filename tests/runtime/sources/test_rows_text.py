@@ -78,6 +78,12 @@ def test_an_empty_cell_is_a_gap(pipe: Path) -> None:
     assert reading.names == ["row#6"] and reading.samples[0].gap and reading.source.unreadable == 1
 
 
+def test_names_in_the_middle_begin_another_series(pipe: Path) -> None:
+    reading = read_all(pipe, "a,b\n0,0\n1,1\n2,2\nb,a\n9,0\n9,1\n9,2\n9,3\n")
+    assert [s.data.tolist() for s in reading.samples] == [[[0, 9], [1, 9], [2, 9], [3, 9]]]
+    assert reading.samples[0].gap
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -100,7 +100,7 @@ def _open_link(rest: str, n: int, input: InputSpec, stall_s: float) -> Source:
 def _open_mqtt(url: str, channels: Sequence[str] | None, n: int, input: InputSpec, stall_s: float) -> Source:
     from edge_ad.runtime.sources.rows.mqtt import open_mqtt
 
-    where = without_login(url)
+    where = without_login(url).partition("?")[0]
     try:
         parts = urlsplit(url)
         port = parts.port or _MQTT_PORTS[parts.scheme]
