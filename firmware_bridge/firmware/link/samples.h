@@ -7,6 +7,7 @@
 #include "../ports/port.h"
 #include "frames.h"
 
+#define EDGE_SAMPLES 0x43u /* type of the frames */
 #define EDGE_SAMPLES_HEAD 6u
 
 typedef struct {
@@ -39,21 +40,36 @@ static inline void edge_samples_switch(edge_samples *s, const edge_sensor *senso
     edge_port_sense(on);
 }
 
-/* Make `payload` of the rows that are held the payload of a frame; returns its length. */
-static inline uint16_t edge_samples_frame(edge_samples *s, const edge_sensor *sensor)
+/* Sends a frame of this type, sequence number and payload. */
+typedef void edge_send(uint8_t type, uint16_t seq, const uint8_t *payload, uint16_t length);
+
+static inline void edge_samples_frame(edge_samples *s, const edge_sensor *sensor, edge_send *send)
 {
     edge_put32(s->payload, s->index);
     s->payload[4] = sensor->channels;
     s->payload[5] = sensor->format;
-    s->seq++;
-    return (uint16_t)(EDGE_SAMPLES_HEAD + s->held * edge_row_bytes(sensor));
-}
-
-/* The frame is out. */
-static inline void edge_samples_sent(edge_samples *s)
-{
+    send(EDGE_SAMPLES, ++s->seq, s->payload, (uint16_t)(EDGE_SAMPLES_HEAD + s->held * edge_row_bytes(sensor)));
     s->index += s->held;
     s->held = 0;
+}
+
+/* Take what was measured, and send it once there is enough; whether there was anything. */
+static inline bool edge_samples_step(edge_samples *s, const edge_sensor *sensor, edge_send *send)
+{
+    const uint32_t row = edge_row_bytes(sensor);
+    uint8_t *rows = s->payload + EDGE_SAMPLES_HEAD, *to = rows + s->held * row;
+    uint32_t missed;
+    const uint32_t count = edge_port_sample(to, edge_rows_a_frame(sensor) - s->held, &missed);
+    if (missed) { /* a frame's rows follow each other */
+        if (s->held)
+            edge_samples_frame(s, sensor, send);
+        memmove(rows, to, count * row);
+        s->index += missed;
+    }
+    s->held = (uint16_t)(s->held + count);
+    if (s->held >= s->wanted)
+        edge_samples_frame(s, sensor, send);
+    return count > 0;
 }
 
 #endif

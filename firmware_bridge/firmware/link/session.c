@@ -10,7 +10,6 @@
 #define PROTOCOL 1u
 #define ANSWER 0x80u
 #define BOOT 0x42u
-#define SAMPLES 0x43u
 
 enum { HELLO = 1, STATUS, BEGIN, DATA, COMMIT, ROLLBACK, INPUT, RUN, OUTPUT, TENSOR, REBOOT, FAULT, SAMPLE };
 
@@ -337,31 +336,7 @@ void edge_session_take(edge_session *s, const uint8_t *bytes, uint32_t count)
     }
 }
 
-static void send_samples(edge_samples *s, const edge_sensor *sensor)
+bool edge_session_stream(edge_session *s)
 {
-    const uint16_t length = edge_samples_frame(s, sensor);
-    send(SAMPLES, s->seq, s->payload, length);
-    edge_samples_sent(s);
-}
-
-bool edge_session_stream(edge_session *session)
-{
-    edge_samples *s = &session->samples;
-    if (!s->on)
-        return false;
-    const edge_sensor *sensor = edge_port_sensor();
-    const uint32_t row = edge_row_bytes(sensor);
-    uint8_t *rows = s->payload + EDGE_SAMPLES_HEAD, *to = rows + s->held * row;
-    uint32_t missed;
-    const uint32_t count = edge_port_sample(to, edge_rows_a_frame(sensor) - s->held, &missed);
-    if (missed) { /* a frame's rows follow each other */
-        if (s->held)
-            send_samples(s, sensor);
-        memmove(rows, to, count * row);
-        s->index += missed;
-    }
-    s->held = (uint16_t)(s->held + count);
-    if (s->held >= s->wanted)
-        send_samples(s, sensor);
-    return count > 0;
+    return s->samples.on && edge_samples_step(&s->samples, edge_port_sensor(), send);
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,50 @@ def test_parquet_gives_what_csv_gives(tmp_path: Path) -> None:
         whole(tmp_path / "text.parquet")
 
 
+OBJECTS = [
+    {"time": 1000, "a": 1.5, "b": 2, "label": 0}, {"b": 3, "a": None, "time": "1970-01-01T00:16:41Z", "label": True},
+    {"time": 1002, "a": 4, "b": float("nan"), "label": "0", "late": "not asked for"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["s.ndjson", "s.jsonl", "s.ndjson.gz", "S.JSONL"])
+def test_objects_give_what_csv_gives(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path, "\n\n".join(map(json.dumps, OBJECTS)), name)
+    series = open_series(path)
+    assert series.channels == ("a", "b") and series.has_time and series.has_labels
+    for a, b in zip(whole(path), whole(write(tmp_path, ROWS)), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert whole(path, ["b"])[1][0].tolist() == [2.0]
+    assert list_series(tmp_path) == sorted([path, tmp_path / "s.csv"])
+
+
+def test_long_files_of_objects_come_in_pieces(tmp_path: Path) -> None:
+    path = write(tmp_path, "".join(f'{{"a":{i}}}\n' for i in range(CHUNK_ROWS + 5)), "s.ndjson")
+    chunks = list(open_series(path).chunks())
+    assert [(len(c.values), c.line) for c in chunks] == [(CHUNK_ROWS, 1), (5, CHUNK_ROWS + 1)]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"a":1}\n{"b":1}\n', r"s.jsonl: line 2: has no 'a'"),
+        ('{"a":1}\n\n{"a":"1"}\n', r"s.jsonl: line 3: \"1\" under 'a' is no number"),
+        ('{"a":1}\n{"a":1\n', r"s.jsonl: line 2: is no JSON"),
+        ('{"a":1}\n[1]\n', r"s.jsonl: line 2: is no JSON object; write"),
+        ('{"a":1,"ts":0}\n{"a":1,"ts":null}\n', r"s.jsonl: line 2: 'None' is no time"),
+        ('{"a":1,"ts":0}\n{"a":1}\n', r"s.jsonl: line 2: has no 'ts'"),
+        ('{"a":1,"label":2}\n', r"s.jsonl: line 1: the label '2' is neither 0 nor 1"),
+        ('{"label":1}\n', r"s.jsonl: has no column of numbers"),
+        ("a,b\n", r"s.jsonl: line 1: is no JSON"),
+        ("", r"s.jsonl: is empty"),
+        ('{"a":1}\n{"a":' + "1" * (1 << 20) + "}", r"s.jsonl: line 2: is longer than"),
+    ],
+)
+def test_what_is_wrong_with_objects_is_named_with_its_line(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        whole(write(tmp_path, text, "s.jsonl"))
+
+
 def test_npy_is_numbers_without_time(tmp_path: Path) -> None:
     for shape in ((9000,), (9000, 3)):
         values = np.random.default_rng(0).normal(size=shape)
@@ -93,7 +138,7 @@ def test_numbers_survive_the_way_through_a_file(
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.binary(max_size=200), st.sampled_from(["s.csv", "s.csv.gz", "s.npy", "s.parquet"]))
+@given(st.binary(max_size=200), st.sampled_from(["s.csv", "s.csv.gz", "s.npy", "s.parquet", "s.ndjson"]))
 def test_any_bytes_are_read_or_refused_by_name(tmp_path: Path, content: bytes, name: str) -> None:
     if name.endswith("parquet"):
         pytest.importorskip("pyarrow")

@@ -25,53 +25,106 @@ def rows(n: int, missing: list[int] = (), invalid: list[int] = ()) -> Chunk:  # 
     return Chunk(1000 + kept / 10, values, None, 2)
 
 
-def cut(chunk: Chunk, sizes: list[int]):
-    windower, found, begin = Windower(SPEC), [], 0
-    for size in [*sizes, len(chunk.values)]:
-        end = min(begin + size, len(chunk.values))
-        part = Chunk(chunk.stamps[begin:end], chunk.values[begin:end], None, chunk.line + begin)
-        found += list(windower.push(part))
-        begin = end
+def cut(chunk: Chunk, sizes: list[int], spec: WindowSpec = SPEC, interrupted: list[int] = ()):  # type: ignore[assignment]
+    """The windows of a chunk that comes in pieces, which also end where somebody interrupts."""
+    windower, found, begin, sizes = Windower(spec), [], 0, [*sizes, len(chunk.values)]
+    while begin < len(chunk.values):
+        end = min(begin + sizes.pop(0), len(chunk.values), *(i for i in interrupted if i > begin))
+        if begin in interrupted:
+            windower.interrupt("unplugged")
+        stamps = None if chunk.stamps is None else chunk.stamps[begin:end]
+        found += list(windower.push(Chunk(stamps, chunk.values[begin:end], None, chunk.line + begin)))
+        begin, sizes = end, sizes or [len(chunk.values)]
     return found, windower
 
 
-def expected(chunk: Chunk) -> list[list[int]]:
-    """The first values of each window's rows, by going through the rows one by one."""
+def expected(
+    chunk: Chunk,
+    spec: WindowSpec = SPEC,
+    interrupted: list[int] = (),  # type: ignore[assignment]
+) -> list[tuple[list[int], bool]]:
+    """The first values of each window's rows and whether it follows a gap, by going through the rows one by one."""
     found, run, since = [], [], 0
-    last = None
-    for stamp, value in zip(chunk.stamps, chunk.values, strict=True):
-        broken = last is not None and (stamp - last) * 10 > 1.5
+    last, gap = None, False
+    for i, value in enumerate(chunk.values):
+        stamp = None if chunk.stamps is None else chunk.stamps[i]
+        broken = stamp is not None and last is not None and (stamp - last) * spec.rate_hz > 1.5
         last = stamp
-        if broken or not np.isfinite(value).all():
-            run, since = [], 2
+        if broken or i in interrupted or not np.isfinite(value).all():
+            run, since, gap = [], spec.hop, True
         if not np.isfinite(value).all():
             continue
         run.append(int(value[0]))
         since += 1
-        if len(run) >= 6 and since >= 2:
-            found.append(run[-6:])
-            since = 0
+        if len(run) >= spec.length and since >= spec.hop:
+            found.append((run[-spec.length :], gap))
+            since, gap = 0, False
     return found
 
 
-@settings(max_examples=150, deadline=None)
+def shown(windows: list) -> list[tuple[list[int], bool]]:
+    return [(w.values[:, 0].astype(int).tolist(), w.gap) for w in windows]
+
+
+@settings(max_examples=300, deadline=None)
 @given(
     st.integers(1, 60),
     st.lists(st.integers(1, 59), max_size=4),
     st.lists(st.integers(0, 59), max_size=4),
     st.lists(st.integers(1, 17), max_size=12),
+    st.lists(st.integers(0, 59), max_size=3),
+    st.tuples(st.integers(1, 8), st.integers(1, 9)),
+    st.booleans(),
 )
 def test_windows_do_not_depend_on_how_rows_arrive(
-    n: int, missing: list[int], invalid: list[int], sizes: list[int]
+    n: int,
+    missing: list[int],
+    invalid: list[int],
+    sizes: list[int],
+    interrupted: list[int],
+    size: tuple[int, int],
+    stamped: bool,
 ) -> None:
+    spec = SPEC.model_copy(update={"length": size[0], "hop": size[1]})
     chunk = rows(n, missing, invalid)
-    found, windower = cut(chunk, sizes)
-    at_once, same = cut(chunk, [])
-    assert [w.values[:, 0].astype(int).tolist() for w in found] == expected(chunk)
-    assert [(w.row, w.stamp) for w in found] == [(w.row, w.stamp) for w in at_once]
+    chunk = chunk if stamped else Chunk(None, chunk.values, None, 2)
+    found, windower = cut(chunk, sizes, spec, interrupted)
+    at_once, same = cut(chunk, [], spec, interrupted)
+    assert shown(found) == expected(chunk, spec, interrupted)
+    assert [(w.row, w.stamp, w.gap) for w in found] == [(w.row, w.stamp, w.gap) for w in at_once]
     for a, b in zip(found, at_once, strict=True):
         np.testing.assert_array_equal(a.values, b.values)
     assert list(windower.gaps) == list(same.gaps) and windower.n_gaps == same.n_gaps
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000, 20_000])
+def test_a_long_stream_gives_each_window_once(size: int) -> None:
+    spec = SPEC.model_copy(update={"length": 500, "hop": 3})
+    found, windower = cut(rows(13_000, missing=[6000]), [size] * (13_000 // size + 1), spec)
+    assert [w.values[-1, 0] for w in found] == [*range(499, 6000, 3), *range(6500, 13_000, 3)]
+    assert all((np.diff(w.values[:, 0]) == 1).all() for w in found) and windower.n_gaps == 1
+
+
+def test_a_window_is_the_readers_own() -> None:
+    windower = Windower(SPEC)
+    first = next(iter(windower.push(rows(6))))
+    first.values[:] = 0
+    later = rows(8)
+    second = next(iter(windower.push(Chunk(later.stamps[6:], later.values[6:], None, 8))))
+    assert second.values[:, 0].tolist() == [2, 3, 4, 5, 6, 7]
+
+
+def test_an_interruption_is_one_gap_and_says_why() -> None:
+    windower = Windower(SPEC)
+    list(windower.push(rows(7)))
+    windower.interrupt("unplugged")
+    windower.interrupt("unplugged")
+    later = rows(20, missing=list(range(7, 12)))
+    list(windower.push(Chunk(later.stamps[7:7], later.values[7:7], None, 1)))  # no rows, nothing said
+    found = list(windower.push(Chunk(later.stamps[7:], later.values[7:], None, 1)))
+    assert [(g.reason, g.row, g.rows) for g in windower.gaps] == [("unplugged", 7, 0)]
+    assert windower.gaps[0].seconds == pytest.approx(0.6)
+    assert [w.gap for w in found] == [True, False]
 
 
 def test_a_gap_is_reported_with_its_place_and_length() -> None:

@@ -33,7 +33,8 @@ def open_rows(url: str, input: InputSpec, *, stall_s: float) -> Source:
     input: what the network takes: windows of a series, or vectors. stall_s: how long a live source may stay silent. A
     live one is one attempt: it raises SourceError when it ends or stalls.
 
-    Raises SourceError when it cannot be opened, for an option that is wrong, and for a network of another modality.
+    Raises SourceError when it cannot be opened, for an option that is wrong, and for a network of another modality;
+    DataError for named columns that lack a channel.
     """
     where = without_login(url)
     channels, n = _channels(input, where)
@@ -99,13 +100,13 @@ def _open_link(rest: str, n: int, input: InputSpec, stall_s: float) -> Source:
 def _open_mqtt(url: str, channels: Sequence[str] | None, n: int, input: InputSpec, stall_s: float) -> Source:
     from edge_ad.runtime.sources.rows.mqtt import open_mqtt
 
-    where = without_login(url)
+    where = without_login(url).partition("?")[0]
     try:
         parts = urlsplit(url)
         port = parts.port or _MQTT_PORTS[parts.scheme]
     except ValueError as error:
         raise SourceError(f"is no MQTT address ({error})", where=where, hint=f"try {FORMS}") from error
-    if not parts.hostname or parts.fragment:
+    if not parts.hostname or "#" in url:
         raise SourceError("is no MQTT address", where=where, hint="mqtt://host:port/one/topic, no wildcards")
     options = read_options(MqttOptions, parts.query, where)
     if parts.username:

@@ -44,7 +44,7 @@ class RowClock:
         if self._next is None:
             self._next = arrival - (missing + n - 1) * period
             self._block_ends = time.monotonic() + BLOCK_S
-        stamps: npt.NDArray[np.float64] = self._next + (missing + np.arange(n)) * period
+        stamps = self._next + np.arange(missing, missing + n, dtype=np.float64) * period
         self._next += (missing + n) * period
         self._rows += missing + n
         if self._paced and n:

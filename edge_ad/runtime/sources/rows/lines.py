@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import termios
 import time
 from collections.abc import Iterator, Sequence
 from functools import reduce
 from operator import xor
+
+import serial
 
 from edge_ad.errors import DataError, PortError, SourceError
 from edge_ad.firmware_bridge.ports import open_port
@@ -112,5 +115,9 @@ def open_reader(port: str, baud: int, where: str) -> PortReader:
         opened = open_port(port, baud, read_timeout_s=0.0, write_timeout_s=0.5)
     except PortError as error:
         raise SourceError(error.what, where=where, hint=error.hint) from error
-    opened.reset_input_buffer()
+    try:
+        opened.reset_input_buffer()
+    except (serial.SerialException, OSError, termios.error) as error:  # termios.error is no OSError
+        opened.close()
+        raise SourceError(f"the line was cut ({error})", where=where, hint="check plug and cable") from error
     return PortReader(opened, where)

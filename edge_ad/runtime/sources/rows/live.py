@@ -121,10 +121,11 @@ class LiveRows:
                 self._tell(Gap(piece.gap, row, 0, 0.0))
                 gap = True
             chunk = piece.chunk
-            for i, good in enumerate(np.isfinite(chunk.values).all(axis=1)):
+            for i, values in enumerate(chunk.values):
+                good = bool(np.isfinite(values).all())
                 if good:
                     stamp = piece.arrival if chunk.stamps is None else float(chunk.stamps[i])
-                    yield Sample(chunk.values[i].copy(), f"row#{row}", self._utc(stamp), gap=gap)
+                    yield Sample(values.copy(), f"row#{row}", self._utc(stamp), gap=gap)
                 else:
                     self._tell(Gap(NOT_A_NUMBER, row, 1, 0.0))
                 gap = not good

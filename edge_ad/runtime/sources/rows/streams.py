@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from edge_ad.errors import DataError, SourceError
-from edge_ad.runtime.sources.rows.live import Piece
+from edge_ad.runtime.sources.rows.live import MISSING, Piece
 from edge_ad.runtime.sources.rows.options import TextOptions
 from edge_ad.runtime.sources.rows.reading import FileReader
 from edge_ad.runtime.sources.rows.text import Gathering, Lines, RowParser
@@ -51,7 +51,8 @@ class TextStream:
             text = raw.decode("utf-8-sig" if self._line == 1 else "utf-8")
         except UnicodeDecodeError as error:
             raise DataError(f"line {self._line}: is no text ({error.reason})", where=self._where) from error
-        self._gathering.add(text, self._line)
+        if not self._gathering.add(text, self._line) and text.strip():
+            self._gathering.miss(MISSING)  # names in the middle: another series begins
 
     def _take_last(self, raw: bytes) -> None:
         """A last line without its end: whoever wrote it may have been cut short, so numbers are not trusted; a JSON
