@@ -128,9 +128,7 @@ def parse_query(query: str, where: str) -> dict[str, str]:
 
 
 def split_file(rest: str) -> tuple[Path, str]:
-    """`FILE[?query]` as path and query; a file whose own name holds the '?' is found as well."""
-    if Path(rest).exists():
-        return Path(rest), ""
-    file, _, query = rest.partition("?")
-    path = Path(file)
-    return path if path.exists() else Path(unquote(file)), query
+    """`FILE[?query]` as path and query; the file may be percent-encoded."""
+    file, mark, query = rest.rpartition("?")
+    path = Path(file if mark else rest)
+    return path if path.exists() else Path(unquote(str(path))), query if mark else ""

@@ -100,7 +100,7 @@ class OusterSplitter:
 
     def _end(self) -> Revolution:
         count = len(self._packets)
-        lost = self._expected - count + self._missed
+        lost = self._expected - count + self._missed if self._begun else 0
         packets = tuple(self._packets[column] for column in sorted(self._packets))
         ended = Revolution(packets, self._ts_ns, count / self._expected, self._begun, lost, self._gap)
         self._ended = self._frame

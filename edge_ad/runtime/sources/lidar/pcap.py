@@ -98,11 +98,11 @@ class PcapFile:
     def starts_record(self, offset: int) -> bool:
         """Whether a whole record, or the end of the file, is at `offset`."""
         size = self.path.stat().st_size
-        if offset == size:
-            return True
+        if not HEADER_BYTES <= offset < size:
+            return offset == size
         self._file.seek(offset)
         header = self._file.read(RECORD_BYTES)
-        if offset < HEADER_BYTES or len(header) < RECORD_BYTES:
+        if len(header) < RECORD_BYTES:
             return False
         length: int = self._record.unpack(header)[2]
         return length <= MAX_RECORD_BYTES and offset + RECORD_BYTES + length <= size

@@ -149,11 +149,13 @@ class PcapReplay(Replay):
     def _nothing(self, assembly: Assembly, others: Counter[int]) -> SourceError:
         name = self._sensor.name
         if assembly.wrong and not assembly.packets:
-            what = f"none of {assembly.wrong} packets to port {self._port} is of a {name}: {assembly.problem}"
+            what = (
+                f"none of {assembly.wrong} packets to port {self._port} is of the {name}: {assembly.problem}"
+            )
             return SourceError(what, where=self.name)
         if assembly.packets:
             part = f"{assembly.cut} were not whole" if assembly.cut else "none ended"
-            what = f"holds no whole revolution in {assembly.packets} packets of a {name}: {part}"
+            what = f"holds no whole revolution in {assembly.packets} packets of the {name}: {part}"
             return SourceError(what, where=self.name, hint="check the sensor's field of view (fov=START-END)")
         ports = ", ".join(f"{port} ({count})" for port, count in others.most_common(5))
         return SourceError(

@@ -21,8 +21,8 @@ class Revolution:
     """One turn of the sensor, as its packets.
 
     ts_ns: arrival of the last packet, nanoseconds since 1970, UTC. share: how much of the turn arrived. begun: whether
-    it was received from its start; the one under way at the start of a stream is not. lost: packets that are missing.
-    gap: turns before it are missing.
+    it was received from its start; the one under way at the start of a stream is not. lost: packets that are missing
+    since the stream or the turn began. gap: turns before it are missing.
     """
 
     packets: tuple[bytes, ...]
@@ -94,7 +94,7 @@ class Assembly:
             self.unreadable += 1
             self.wrong += 1
             self.problem = problem
-            self._say_once("packets", "packets that are not of a %s: %s", self.sensor.name, problem)
+            self._say_once("packets", "packets that are not of the %s: %s", self.sensor.name, problem)
             return False, None
         self.packets += 1
         return True, self._whole(splitter.push(packet, ts_ns))
@@ -102,15 +102,15 @@ class Assembly:
     def finish(self) -> Revolution | None:
         """The revolution under way at the end of a stream, if it is whole; it is not counted if it is not."""
         last = self.sensor.splitter.finish()
-        return None if last is None or last.share < self._min_share else self._passed(last)
+        return None if last is None or last.share < self._min_share else self._whole(last)
 
     def _whole(self, revolution: Revolution | None) -> Revolution | None:
         if revolution is None:
             return None
+        self.lost += revolution.lost
         if revolution.share >= self._min_share:
             return self._passed(revolution)
         if revolution.begun:
-            self.lost += revolution.lost
             self.unreadable += 1
             self.cut += 1
             self._gap = True
@@ -121,7 +121,6 @@ class Assembly:
         return None
 
     def _passed(self, revolution: Revolution) -> Revolution:
-        self.lost += revolution.lost if revolution.begun else 0
         self.packets = self.wrong = self.cut = 0
         gap, self._gap = self._gap or revolution.gap, False
         return replace(revolution, gap=gap)

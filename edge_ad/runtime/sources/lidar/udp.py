@@ -116,7 +116,7 @@ class LiveLidar:
             )  # fmt: skip
         if assembly.wrong:
             return SourceError(
-                f"no packet of a {self._sensor.name} {silence}, but {assembly.wrong} others: {assembly.problem}",
+                f"no packet of the {self._sensor.name} {silence}, but {assembly.wrong} others: {assembly.problem}",
                 where=self.name, hint="check which sensor sends to this port",
             )  # fmt: skip
         return SourceError(

@@ -32,6 +32,7 @@ _FIELDS = struct.Struct(
     "<" + "HH96x" * _BLOCKS + "IBB"
 )  # flag and azimuth of each block; microseconds, mode, product
 _HOUR_US = 3_600_000_000
+_TURN_US = (50_000, 200_000)  # of the fastest and the slowest turn, 1200 and 300 a minute
 _JITTER = 500  # an azimuth may fall back by less than this
 _FLAGS = (0xEEFF, 0xDDFF, 0xCCFF, 0xBBFF)  # the banks of 32 lasers
 _PRODUCTS = {
@@ -80,7 +81,7 @@ def open_sensor(options: VelodyneOptions | VelodynePcapOptions, where: str) -> S
     calibration = None if options.calibration is None else _read_calibration(vd, options.calibration, layout)
     if calibration is None and layout.product is None:
         raise SourceError(
-            f"a {name} needs the calibration of its lasers", where=where,
+            f"{name} needs the calibration of its lasers", where=where,
             hint="add calibration=FILE.yml, e.g. from a capture by velodyne-decoder's extract-hdl64e-calibration",
         )  # fmt: skip
     # min and max of range: by default the decoder drops points nearer than 0.1 m and farther than 200 m
@@ -111,7 +112,7 @@ class VelodyneSplitter:
         self._ts_ns = self._time_us = 0
         self._first = self._last = -1  # azimuths of the last packet's first and last block, from the cut
         self._span = self._step = 0  # that a packet, and a column, covers
-        self._rate = 0.0  # hundredths of a degree a microsecond
+        self._turn_us: float = _TURN_US[1]
 
     def aside(self, packet: bytes) -> bool:
         """Whether it is a position packet."""
@@ -130,7 +131,7 @@ class VelodyneSplitter:
                 return f"they are of a sensor with one bank of lasers{_maybe(product)}"
         elif product != self._layout.product:
             is_64 = 0xDDFF in flags and 0xCCFF not in flags
-            model = "an HDL64E" if is_64 else f"a {_PRODUCTS.get(product, 'model that is not known')}"
+            model = "HDL64E" if is_64 else _PRODUCTS.get(product, "no model that is known")
             return f"they are of {model} (product byte 0x{product:02x}): give its name as model"
         count = self._count(flags)
         if not count or any(flag not in _FLAGS[: self._layout.banks] for flag in flags[:count]):
@@ -192,31 +193,33 @@ class VelodyneSplitter:
         if stop - start < self._span / 2:
             start = stop
         here, ahead = self._visible(start, min(stop, TURN)), self._visible(start - TURN, stop - TURN)
+        lost = round((here + ahead) / self._span) if self._span else 0
         self._missing += here
-        self._lost += round((here + ahead) / self._span) if self._span else 0
+        self._lost += lost if here else 0
         if stop < TURN:
             return None
         ended = self._end()
         self._missing = ahead
+        self._lost = 0 if here else lost
         return ended
 
     def _forget_after_outage(self, first: int, time_us: int, ts_ns: int) -> None:
-        """Begin anew when a whole turn or more may be missing, which azimuths do not show.
+        """Begin anew when a whole turn or more is missing, which azimuths do not show.
 
-        By the sensor's clock and by ours, whichever says less: the one jumps when it finds GPS, the other is not
-        always stored in captures.
+        Both clocks must say so: the sensor's jumps when it finds GPS, and packets may reach us in bursts.
         """
         if self._last < 0:
             return
-        ours_us = max(ts_ns - self._ts_ns, 0) / 1000
-        elapsed_us = min(ours_us, (time_us - self._time_us) % _HOUR_US) if self._layout.has_time else ours_us
-        distance = _forward(self._first, first)
-        if self._rate * elapsed_us > TURN:
-            self._lost += int(self._rate * elapsed_us) // self._span if self._span else 0
+        ours_us = (ts_ns - self._ts_ns) // 1000
+        elapsed_us = (time_us - self._time_us) % _HOUR_US if self._layout.has_time else ours_us
+        if ours_us > _TURN_US[0] and elapsed_us > self._turn_us:
+            self._lost += round(elapsed_us / self._turn_us * TURN / self._span) - 1 if self._span else 0
             self._packets, self._previous, self._last = [], b"", -1
             self._gap = self._begun = True
-        elif elapsed_us > 0 and distance <= 1.5 * self._span:
-            self._rate = distance / elapsed_us
+            return
+        distance = _forward(self._first, first)
+        if self._layout.has_time and elapsed_us and 0 < distance <= 1.5 * self._span:
+            self._turn_us = TURN * elapsed_us / distance
 
     def _visible(self, start: int, stop: int) -> int:
         """How much of an interval, counted from the cut, lies where the sensor fires."""
@@ -294,7 +297,7 @@ def _plain(name: str) -> str:
 
 
 def _maybe(product: int) -> str:
-    return f", perhaps of a {_PRODUCTS[product]}" if product in _PRODUCTS else ""
+    return f", perhaps {_PRODUCTS[product]}" if product in _PRODUCTS else ""
 
 
 def _import_decoder() -> Any:
