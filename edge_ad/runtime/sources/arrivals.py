@@ -79,9 +79,10 @@ class Arrivals:
         heapq.heappush(self._taken, (file.key, file.marks))
         self._marks.update(dict.fromkeys(file.marks, file.key))
         while len(self._taken) > KEPT:
-            self._floor, marks = heapq.heappop(self._taken)
+            key, marks = heapq.heappop(self._taken)
+            self._floor = max(self._floor, key)  # they are not taken in the order of their keys at the start
             for mark in marks:
-                if self._marks.get(mark) == self._floor:
+                if self._marks.get(mark) == key:
                     del self._marks[mark]
 
     def take_present(self, *, up_to: Key | None = None, but: str | None = None) -> None:

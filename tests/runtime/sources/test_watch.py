@@ -458,6 +458,21 @@ def test_late_files_are_seen_as_long_as_the_memory_reaches_back(
     assert [file.name for file in held.whole()] == ["late.png"]
 
 
+def test_of_more_files_than_are_remembered_none_is_new_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arrivals, "KEPT", 8)
+    rng = np.random.default_rng(0)
+    for number, at_s in enumerate(rng.permutation(40)):
+        put(tmp_path / str(number % 5) / f"{number:02}.png", b"x", at_s=1000 + float(at_s))
+    held = Arrivals(tmp_path, (".png",), settle_s=0)
+    held.take_present()
+    assert held.whole() == []
+    behind = Arrivals(tmp_path, (".png",), settle_s=0)
+    behind.take_present(up_to=(1030 * 10**9, "~"))
+    assert [file.instant_ns for file in behind.whole()] == [at_s * 10**9 for at_s in range(1031, 1040)]
+
+
 # Series
 
 
