@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 from mjpeg_camera import MjpegCamera, number_of
 
-from edge_ad.errors import SourceError
+from edge_ad.errors import MissingDependencyError, SourceError
+from edge_ad.runtime.images import import_cv2
 from edge_ad.runtime.sources import open_source
+from edge_ad.runtime.sources.capture import open_gstreamer
 from edge_ad.runtime.sources.live import LiveSource
 
 
@@ -136,3 +138,51 @@ def test_a_usb_camera_may_lose_single_frames_but_not_many_in_a_row() -> None:
         list(source)
     source.close()
     assert capture.released and source.acquired == 3 and source.unreadable == 1 + 2 + 3
+
+
+def test_a_pipeline_without_gstreamer_names_what_is_missing_and_what_to_use(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(import_cv2(), "getBuildInformation", lambda: "  FFMPEG:  YES\n  GStreamer:    NO\n")
+    with pytest.raises(
+        MissingDependencyError, match="was built without GStreamer; use camera:N, rtsp://"
+    ) as caught:
+        open_gstreamer("rtspsrc location=rtsp://admin:secret@cam/1 user-id=admin user-pw='secret' ! appsink")
+    assert "secret" not in str(caught.value) and "admin" not in str(caught.value)
+
+
+def test_a_pipeline_without_an_appsink_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(import_cv2(), "getBuildInformation", lambda: "    GStreamer:    YES (1.22.0)\n")
+    with pytest.raises(
+        SourceError, match="gst:videotestsrc: the pipeline has no appsink; end it with '! videoconv"
+    ):
+        open_gstreamer("videotestsrc")
+
+
+def test_frames_of_a_gstreamer_pipeline_come_as_rgb_to_its_end() -> None:
+    if "GStreamer:                   NO" in import_cv2().getBuildInformation():
+        pytest.skip("this OpenCV was built without GStreamer")
+    pipeline = "videotestsrc pattern=red num-buffers=20 ! video/x-raw,width=64,height=48 ! videoconvert"
+    capture = open_gstreamer(f"{pipeline} ! video/x-raw,format=BGR ! appsink")
+    source = LiveSource("gst", capture, stall_s=10)
+    with pytest.raises(SourceError, match="the stream ended after 20 frames"):
+        for sample in source:
+            assert sample.data.shape == (48, 64, 3)
+            assert sample.data[..., 0].min() > 200 and sample.data[..., 1:].max() < 40
+    source.close()
+    with pytest.raises(SourceError, match="the pipeline does not start"):
+        open_gstreamer("nosuchelement ! appsink")
+
+
+def test_a_driver_that_throws_ends_the_stream_instead_of_stalling_it() -> None:
+    class Throwing(FlakyCapture):
+        def read(self) -> tuple[bool, np.ndarray | None]:
+            whole, frame = super().read()
+            if not whole:
+                raise import_cv2().error("device is gone")
+            return whole, frame
+
+    source = LiveSource("camera:0", Throwing("++"), stall_s=60)
+    with pytest.raises(SourceError, match="ended after 2 frames"):
+        list(source)
+    source.close()

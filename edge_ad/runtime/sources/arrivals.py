@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from edge_ad.errors import SourceError
-from edge_ad.runtime.sources.replay import name_below
+from edge_ad.runtime.sources.replay import printable
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +20,7 @@ KEPT = 2048  # files that are remembered as handled; of older ones their age tel
 BATCH = 1024  # new files that are looked at together
 
 Key = tuple[int, str]
+Mark = tuple[str | int, int, int]
 
 
 class Arrival(NamedTuple):
@@ -34,7 +35,7 @@ class Arrival(NamedTuple):
     mtime_ns: int
     size: int
     inode: int
-    path: Path
+    path: str
 
     @property
     def key(self) -> Key:
@@ -42,7 +43,7 @@ class Arrival(NamedTuple):
         return self.instant_ns, self.name
 
     @property
-    def marks(self) -> tuple[tuple[str | int, int, int], ...]:
+    def marks(self) -> tuple[Mark, Mark]:
         """What a file is known by again, also when it was renamed. Another content has another size or time."""
         return (self.name, self.mtime_ns, self.size), (self.inode, self.mtime_ns, self.size)
 
@@ -61,12 +62,13 @@ class Arrivals:
         """extensions: in lower case. Raises SourceError when there is no such folder."""
         self.newest: Key = (0, "")
         self._folder = folder
+        self._prefix = len(str(folder).rstrip("/")) + 1  # of the paths that scandir gives
         self._extensions = extensions
         self._settle_s = settle_s
         self._clock = clock
         self._identity = self._folder_identity()
-        self._marks: set[tuple[str | int, int, int]] = set()
-        self._taken: list[tuple[Key, tuple[tuple[str | int, int, int], ...]]] = []  # heap, the oldest first
+        self._taken: list[tuple[Key, tuple[Mark, Mark]]] = []  # heap, the oldest first
+        self._marks: dict[Mark, Key] = {}  # theirs
         self._floor: Key = (-1, "")  # all up to this one is taken
         self._pending: dict[str, tuple[int, int, float]] = {}  # time, size, since when both are so
         self._refused: set[str] = set()
@@ -74,12 +76,14 @@ class Arrivals:
     def take(self, file: Arrival) -> None:
         """It is handled."""
         self.newest = max(self.newest, file.key)
-        marks = tuple(mark for mark in file.marks if mark not in self._marks)
-        self._marks.update(marks)
-        heapq.heappush(self._taken, (file.key, marks))
+        heapq.heappush(self._taken, (file.key, file.marks))
+        self._marks.update(dict.fromkeys(file.marks, file.key))
         while len(self._taken) > KEPT:
-            self._floor, old = heapq.heappop(self._taken)
-            self._marks.difference_update(old)
+            key, marks = heapq.heappop(self._taken)
+            self._floor = max(self._floor, key)  # they are not taken in the order of their keys at the start
+            for mark in marks:
+                if self._marks.get(mark) == key:
+                    del self._marks[mark]
 
     def take_present(self, *, up_to: Key | None = None, but: str | None = None) -> None:
         """All files there now, or those up to a key, are handled, but for one by name. Raises SourceError as `whole`
@@ -113,7 +117,7 @@ class Arrivals:
     def is_unchanged(self, file: Arrival) -> bool | None:
         """Whether a file still is what was seen; None when it is gone. Raises SourceError when its folder is."""
         try:
-            stat = file.path.stat()
+            stat = Path(file.path).stat()
         except OSError:
             self._require_folder()
             return None
@@ -124,14 +128,14 @@ class Arrivals:
 
     def _walk(self) -> Iterator[Arrival]:
         """The files, in no order; one at a time, as there may be very many."""
-        folders = [self._folder]
+        folders = [str(self._folder)]
         while folders:
             folder = folders.pop()
             try:
                 with os.scandir(folder) as entries:
                     for entry in entries:
                         if entry.is_dir(follow_symlinks=False):
-                            folders.append(Path(entry.path))
+                            folders.append(entry.path)
                         elif entry.name.lower().endswith(self._extensions):
                             yield from self._arrival(entry)
             except FileNotFoundError:
@@ -148,17 +152,15 @@ class Arrivals:
             stat = entry.stat()
         except FileNotFoundError:
             return
-        path = Path(entry.path)
         instant_ns = min(stat.st_mtime_ns, stat.st_ctime_ns)
-        yield Arrival(
-            instant_ns, name_below(self._folder, path), stat.st_mtime_ns, stat.st_size, stat.st_ino, path
-        )
+        name = printable(entry.path[self._prefix :])
+        yield Arrival(instant_ns, name, stat.st_mtime_ns, stat.st_size, stat.st_ino, entry.path)
 
-    def _refuse(self, folder: Path, error: OSError) -> None:
-        if folder == self._folder:
+    def _refuse(self, folder: str, error: OSError) -> None:
+        if folder == str(self._folder):
             raise SourceError(f"cannot be read ({error.strerror})", where=folder) from error
-        if str(folder) not in self._refused:  # such as lost+found: said once
-            self._refused.add(str(folder))
+        if folder not in self._refused:  # such as lost+found: said once
+            self._refused.add(folder)
             log.warning("%s: passed over: cannot be read (%s)", folder, error.strerror)
 
     def _require_folder(self) -> None:

@@ -236,9 +236,16 @@ class Array(Replay):
 
 
 def name_below(folder: Path, file: Path) -> str:
-    """A file's path below a folder; bytes that are no UTF-8 are written as \\xNN, so that any receiver can take it."""
+    """A file's path below a folder, as `printable`."""
+    return printable(str(file.relative_to(folder)))
+
+
+def printable(name: str) -> str:
+    """A file's name with bytes that are no UTF-8 written as \\xNN, so that any receiver can take it."""
     return (
-        str(file.relative_to(folder)).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        name
+        if name.isascii()
+        else name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     )
 
 

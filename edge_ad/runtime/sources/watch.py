@@ -178,7 +178,7 @@ class WatchFolder(_Watch):
 
     def _samples(self, file: Arrival) -> Iterator[Sample]:
         try:
-            data = self._load(file.path)
+            data = self._load(Path(file.path))
         except DataError as error:
             self._skip(file, error)
             return
@@ -248,18 +248,18 @@ class WatchSeries(_Watch):
                 self._arrivals.take(file)
 
     def _windows(self, file: Arrival, after: int | None) -> Iterator[Sample]:
-        opened = series.open_series(file.path, self._window.channels)
+        opened = series.open_series(Path(file.path), self._window.channels)
 
         def count(new: int, gaps: list[Gap]) -> None:
             self.unreadable += new
-            log_gaps(file.path, gaps)
+            log_gaps(opened.path, gaps)
 
         try:
             for found in cut(opened, self._window, closing=self._closing, on_gaps=count, after=after):
                 row = found.window.row
                 self._remember(file.name, _Done(file.inode, file.size, row))
                 self._last = {"file": file.name, "inode": file.inode, "size": file.size, "row": row}
-                yield sample_of(found, file.path, self.position)
+                yield sample_of(found, opened.path, self.position)
         except SourceError as error:  # what stands in it now is not what was read before
             log.warning("%s; it is read from its first row", error.what)
             yield from self._windows(file, None)
