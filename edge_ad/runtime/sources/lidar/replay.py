@@ -93,9 +93,9 @@ class PcapReplay(Replay):
                 yield Sample(points, f"{name}#{number}", ts, position, revolution.gap)
             self.unreadable = assembly.unreadable + undecodable + file.incomplete + (file.loss is not None)
             self.lost = assembly.lost
-            if not self._closed:
+            if not self._closing.is_set():
                 self._tell(file, assembly)
-        if self._scan == 0 and not self._closed and not self._resumed:
+        if self._scan == 0 and not self._closing.is_set() and not self._resumed:
             raise self._nothing(assembly, others)
 
     def _revolutions(
@@ -109,7 +109,7 @@ class PcapReplay(Replay):
         before = self._start
         packet = self._start[1]
         for datagram in file.datagrams(*self._start):
-            if self._closed:
+            if self._closing.is_set():
                 return
             packet = datagram.index + 1
             if datagram.port != self._port:
