@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Final, Literal, NoReturn
 
 from pydantic import (
@@ -142,24 +143,46 @@ class Rejection(Spec):
     method: Literal["exceed"] = Field(default="exceed", description="how the band was chosen")
 
 
+class ScoreQuantiles(Spec):
+    """Scores of `n` held-back normal inputs, as quantiles at evenly spaced probabilities from 0 to 1."""
+
+    n: int = Field(gt=0, description="held-back normal inputs")
+    values: Annotated[list[Finite], Field(min_length=2, max_length=1001)] = Field(
+        description="their scores' quantiles, from the lowest to the highest"
+    )
+
+    @model_validator(mode="after")
+    def _sorted(self) -> ScoreQuantiles:
+        if any(b < a for a, b in pairwise(self.values)):
+            raise ValueError("quantiles have to rise")
+        return self
+
+
 class PayloadThresholds(_Sparse):
     """`compiled` is the one in use; `float_` is what the uncompiled network would have used, None where there is
     none: a network that came quantized. rejection: the band around `compiled` that is judged `uncertain`, where one
-    was asked for."""
+    was asked for. reference: what a stream's scores are compared with, to tell drift. allowed: thresholds, from and to,
+    that a command may set on the device."""
 
-    later: ClassVar[tuple[str, ...]] = ("rejection",)
+    later: ClassVar[tuple[str, ...]] = ("rejection", "reference", "allowed")
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     float_: Threshold | None = Field(alias="float")
     compiled: Threshold
     rejection: Rejection | None = Field(default=None, description="the uncertain band, if one was asked for")
+    reference: ScoreQuantiles | None = Field(default=None, description="scores of normal inputs, to tell drift by")
+    allowed: tuple[Finite, Finite] | None = Field(
+        default=None, description="thresholds, from and to, that a command may set on the device"
+    )
 
     @model_validator(mode="after")
-    def _band_holds_the_threshold(self) -> PayloadThresholds:
-        band = self.rejection
-        if band is not None and not band.lower <= self.compiled.value <= band.upper:
+    def _fit_each_other(self) -> PayloadThresholds:
+        band, allowed, value = self.rejection, self.allowed, self.compiled.value
+        if band is not None and not band.lower <= value <= band.upper:
             raise ValueError("the rejection band does not hold the compiled threshold")
+        if allowed is not None and not allowed[0] <= value <= allowed[1]:
+            raise ValueError("the allowed thresholds do not hold the compiled one")
         return self
 
 

@@ -1,0 +1,1 @@
+"""What keeps a device that nobody looks at in order: its log, watchdog, health, metrics and unit."""
