@@ -34,7 +34,7 @@ from edge_ad.errors import SourceError
 from edge_ad.runtime.sample import Sample
 from edge_ad.runtime.sources.lidar import PcapReplay, open_lidar
 from edge_ad.runtime.sources.lidar.pcap import PcapFile
-from edge_ad.runtime.sources.lidar.velodyne import VelodyneSplitter
+from edge_ad.runtime.sources.lidar.velodyne_packets import VelodyneSplitter
 
 decoder = pytest.importorskip("velodyne_decoder", reason="velodyne-decoder is not installed")
 
@@ -57,6 +57,10 @@ def same(first: list[Sample], second: list[Sample]) -> bool:
     )
 
 
+def in_order(points: np.ndarray) -> np.ndarray:
+    return points[np.lexsort(points.T)]
+
+
 def test_every_turn_comes_with_the_captures_time(tmp_path: Path) -> None:
     source = replay(write_pcap(tmp_path / "drive.pcap", drive(rooms(4))))
     samples = list(source)
@@ -74,26 +78,6 @@ def test_every_turn_comes_with_the_captures_time(tmp_path: Path) -> None:
         0,
         0,
     )
-
-
-def test_no_point_is_dropped_or_comes_twice_wherever_the_capture_begins(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    scenes = [rng.uniform(0.1, 131, (1800, 16)) for _ in range(3)]  # also nearer and farther than is usual
-    packets = drive(scenes, first_deg=100.0)  # turns are cut at 180 degrees, in the midst of a packet
-    vector = decoder.PacketVector()
-    for packet in packets:
-        vector.append(decoder.VelodynePacket(0.0, packet))
-    config = decoder.Config(model=decoder.Model.VLP16, min_range=0, max_range=1000)
-    everything = decoder.ScanDecoder(config).decode(vector)[1][
-        400 * 16 : 4000 * 16
-    ]  # less the incomplete turns
-    found = np.concatenate([s.data for s in replay(write_pcap(tmp_path / "x.pcap", packets))])
-    assert len(found) == len(everything) == 2 * 28800
-
-    def in_order(points: np.ndarray) -> np.ndarray:
-        return points[np.lexsort(points[:, :3].T)]
-
-    np.testing.assert_array_equal(in_order(found)[:, :3], in_order(everything)[:, :3])
 
 
 LINKS: dict[str, tuple[int, Callable[[bytes], bytes]]] = {
@@ -408,12 +392,15 @@ def test_a_field_of_view_is_a_whole_turn_when_it_is_named(tmp_path: Path) -> Non
     )
 
 
-def _blocks(azimuths: list[int], flags: list[int], product: int, time_us: int) -> bytes:
+def _blocks(
+    azimuths: list[int], flags: list[int], product: int, time_us: int, echoes: bytes = b"\x10\x27\x01" * 384,
+    mode: int = 0x37,
+) -> bytes:  # fmt: skip
     body = b"".join(
-        struct.pack("<HH", flag, azimuth % 36000) + b"\x10\x27\x01" * 32
-        for flag, azimuth in zip(flags, azimuths, strict=True)
+        struct.pack("<HH", flag, azimuth % 36000) + echoes[96 * i : 96 * i + 96]
+        for i, (flag, azimuth) in enumerate(zip(flags, azimuths, strict=True))
     )
-    return body + struct.pack("<IBB", time_us, 0x37, product)
+    return body + struct.pack("<IBB", time_us, mode, product)
 
 
 EE, DD, CC, BB, EMPTY = 0xEEFF, 0xDDFF, 0xCCFF, 0xBBFF, 0xFFFF
@@ -458,6 +445,49 @@ def test_turns_of_every_model_are_found_and_their_losses_counted(name: str, miss
         assert holed == pytest.approx(1 - missing * a_packet / 36000, abs=1e-4)
     per_turn = [len(turn.packets) for turn in turns[1:] if turn.lost == 0]
     assert max(per_turn) - 36000 / a_packet < 3.1  # one to prime the decoder, one shared at either end
+
+
+@pytest.mark.parametrize("name", SENSORS)
+def test_no_point_is_dropped_or_comes_twice_whatever_the_model(tmp_path: Path, name: str) -> None:
+    product, flags, columns, step, period_us = SENSORS[name]
+    model, calibration, options = name.split()[0], None, ""
+    if model.startswith("HDL64"):
+        calibration = decoder.get_bundled_calibration("HDL-64E_S3-VeloView.yml")
+        calibration.write(str(tmp_path / "c.yml"))
+        options = f"&calibration={tmp_path}/c.yml"
+    rng = np.random.default_rng(0)
+    a_packet = step * (max(columns) + 1)
+    packets, expected = [], decoder.PacketVector()
+    for number in range(4 * 36000 // a_packet):
+        echoes = np.zeros((12, 32), [("distance", "<u2"), ("intensity", "u1")])
+        echoes["distance"] = rng.integers(50, 65000, (12, 32))  # also nearer and farther than is usual
+        azimuths = np.array([12345 + number * a_packet + column * step for column in columns])
+        rest = list(azimuths), flags, product, number * period_us
+        mode = 0x39 if "dual" in name else 0x37
+        packets.append(_blocks(*rest, echoes.tobytes(), mode))
+        echoes["distance"][(azimuths < 18000) | (azimuths >= 18000 + 3 * 36000)] = (
+            0  # not in one of the whole turns
+        )
+        expected.append(decoder.VelodynePacket(0.0, _blocks(*rest, echoes.tobytes(), mode)))
+    path = tmp_path / "x.pcap"
+    path.write_bytes(pcap(at_pace((ethernet(ipv4(udp(p))) for p in packets), step_us=period_us)))
+    scans = [sample.data[:, :3] for sample in replay(path, f"model={model}{options}")]
+
+    config = decoder.Config(
+        model=decoder.Model.__members__[model], calibration=calibration, min_range=0, max_range=1000
+    )
+    everything = decoder.ScanDecoder(config).decode(expected)[1]
+    assert len(scans) == 3 and max(map(len, scans)) < 1.01 * min(map(len, scans))
+    np.testing.assert_array_equal(in_order(np.concatenate(scans)), in_order(everything[:, :3]))
+
+
+def test_a_sensor_that_stands_still_does_not_fill_the_memory() -> None:
+    splitter = VelodyneSplitter("VLP16")
+    still = _blocks([12345] * 12, [EE] * 12, 0x22, 0)
+    for number in range(50_000):
+        assert splitter.push(still, number) is None
+    last = splitter.finish()
+    assert last is not None and len(last.packets) <= 20_000 and last.share < 0.1
 
 
 def test_a_model_is_told_from_the_others_by_its_packets() -> None:

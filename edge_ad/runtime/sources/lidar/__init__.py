@@ -36,10 +36,10 @@ FORMS = (
 def open_lidar(url: str, input: InputSpec | None, *, stall_s: float) -> Source:
     """Open a LiDAR, or a capture of one; `FORMS` lists what `url` may be, `docs/scans.md` the options.
 
-    input: what the network takes, which must be scans. stall_s: how long a live sensor may give no whole scan. Raises
-    SourceError, and MissingDependencyError without the sensor's decoder.
+    input: what the network takes, which must be scans; None where there is no network. stall_s: how long a live sensor
+    may give no whole scan. Raises SourceError, and MissingDependencyError without the sensor's decoder.
     """
-    modality = "image" if input is None else input.modality
+    modality = "scan" if input is None else input.modality
     if modality not in ("scan", "vector", "tensor"):
         raise SourceError(
             f"gives scans, this bundle takes {'series' if modality == 'series' else 'images'}", where=url
