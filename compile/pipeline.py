@@ -59,6 +59,7 @@ def compile_bundle(
     max_false_alarms: float,
     precision: Precision = "int8",
     reject: float | None = None,
+    threshold_range: tuple[float, float] | None = None,
     stage: Stage,
 ) -> Compiled:
     """Compile the model folder `model` for `targets` into the bundle `out`, and write its HTML report beside it.
@@ -67,6 +68,7 @@ def compile_bundle(
     max_false_alarms: share of normal inputs that may raise an alarm. Raises QualityError, before anything costly,
     when the held-back inputs cannot support that rate; ParityError when the export is not the fitted network.
     reject: the stability below which a verdict is `uncertain` (`edge_ad.metrics.rejection`), None for no such verdict.
+    threshold_range: thresholds, from and to, that a command may set on the device; by default around the compiled one.
     """
     _check_arguments(targets, precision, out)
     detector = load_detector(model)
@@ -82,7 +84,7 @@ def compile_bundle(
     members: dict[str, bytes] = {}
     for target in targets:
         with verified(
-            detector, captured, target, precision, data, normals, max_false_alarms, reject, stage
+            detector, captured, target, precision, data, normals, max_false_alarms, reject, threshold_range, stage
         ) as form:
             payload, files = _payload(detector, form)
             members |= files

@@ -36,7 +36,7 @@ from edge_ad.compile.reference import Network, golden_vectors, image_vectors, sc
 from edge_ad.compile.target import Target
 from edge_ad.errors import BudgetError, ModelError, TargetError, UsageError
 from edge_ad.metrics.rejection import rejection_band
-from edge_ad.metrics.threshold import calibrate_threshold
+from edge_ad.metrics.threshold import allowed_thresholds, calibrate_threshold, reference_quantiles
 from edge_ad.runtime.preprocess import preprocess, quantize_spec
 
 HeadName = Literal["mse", "value", "max"]
@@ -100,6 +100,7 @@ def image_for(
 def compile_tflite(
     model: Path, targets: Sequence[Target], out: Path, *, head: HeadName | None = None, data: Path | None = None,
     max_false_alarms: float | None = None, reject: float | None = None,
+    threshold_range: tuple[float, float] | None = None,
 ) -> CompiledImages:  # fmt: skip
     """Compile a full-INT8 .tflite file for boards into the bundle `out`.
 
@@ -127,7 +128,10 @@ def compile_tflite(
         scores = scores_of(network, head_spec, normals)
         calibrated = calibrate_threshold(scores, max_false_alarms)
         band = None if reject is None else rejection_band(scores, calibrated, reject)
-        thresholds = PayloadThresholds(float_=None, compiled=calibrated, rejection=band)
+        thresholds = PayloadThresholds(
+            float_=None, compiled=calibrated, rejection=band, reference=reference_quantiles(scores),
+            allowed=allowed_thresholds(scores, calibrated, threshold_range),
+        )  # fmt: skip
     members: dict[str, bytes] = {}
     payloads, images = [], {}
     for target in chosen:

@@ -21,7 +21,7 @@ from edge_ad.detectors.base import Detector
 from edge_ad.metrics.drift import drift
 from edge_ad.metrics.evaluation import TestFigures
 from edge_ad.metrics.rejection import rejection_band
-from edge_ad.metrics.threshold import calibrate_threshold
+from edge_ad.metrics.threshold import allowed_thresholds, calibrate_threshold, reference_quantiles
 from edge_ad.runtime.engines import open_model
 from edge_ad.runtime.engines.base import Engine, EngineInfo, Tensor
 
@@ -77,6 +77,7 @@ def verified(
     normals: Normals,
     max_false_alarms: float,
     reject: float | None,
+    threshold_range: tuple[float, float] | None,
     stage: Stage,
 ) -> Iterator[Verified]:
     """Lower for `target`, prove float parity first, quantize, calibrate the threshold, measure drift.
@@ -109,6 +110,8 @@ def verified(
             float_=calibrate_threshold(float_.normal.scores, max_false_alarms),
             compiled=threshold,
             rejection=None if reject is None else rejection_band(compiled.normal.scores, threshold, reject),
+            reference=reference_quantiles(compiled.normal.scores),
+            allowed=allowed_thresholds(compiled.normal.scores, threshold, threshold_range),
         )
         float_, compiled = (
             replace(form, head=detector.finish_head(form.head, own))

@@ -171,7 +171,9 @@ class PayloadThresholds(_Sparse):
     float_: Threshold | None = Field(alias="float")
     compiled: Threshold
     rejection: Rejection | None = Field(default=None, description="the uncertain band, if one was asked for")
-    reference: ScoreQuantiles | None = Field(default=None, description="scores of normal inputs, to tell drift by")
+    reference: ScoreQuantiles | None = Field(
+        default=None, description="scores of normal inputs, to tell drift by"
+    )
     allowed: tuple[Finite, Finite] | None = Field(
         default=None, description="thresholds, from and to, that a command may set on the device"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 @click.option("--reject", type=Rate(), metavar="STABILITY",
               help="Call a verdict uncertain unless it would stay the same with this probability, e.g. 0.9, were the "
               "threshold calibrated on other normal data.")  # fmt: skip
+@click.option("--threshold-range", type=(float, float), metavar="LOW HIGH",
+              help="Thresholds that a command may set on the device (default: from the median of the normal scores to "
+              "four times as far above it as the threshold is).")  # fmt: skip
 @click.option("--out", "out_", type=click.Path(path_type=Path), help="Bundle to write, NAME.edgead.")
 @click.option("--precision", type=click.Choice(["int8", "fp32"]), default="int8", show_default=True)
 @click.option("--head", type=click.Choice(["mse", "value", "max"]),
@@ -40,7 +43,8 @@ if TYPE_CHECKING:
               help="Print the whole report as JSON (docs/report.md); for .tflite as `inspect --json`.")  # fmt: skip
 def command(
     model: Path, target_names: tuple[str, ...], data: Path | None, max_false_alarms: float | None,
-    reject: float | None, out_: Path | None, precision: str, head: str | None, emit_c: Path | None, plan: bool,
+    reject: float | None, threshold_range: tuple[float, float] | None, out_: Path | None, precision: str,
+    head: str | None, emit_c: Path | None, plan: bool,
     as_json: bool,
 ) -> None:  # fmt: skip
     """Compile a fitted detector, or a full-INT8 .tflite file, into one bundle.
@@ -58,7 +62,8 @@ def command(
     if model.suffix.lower() == ".tflite":
         if out_ is None and emit_c is None:
             raise UsageError("say what to write", hint="--out NAME.edgead, or --emit-c FOLDER")
-        _compile_tflite(model, chosen, data, max_false_alarms, reject, out_, head, emit_c, plan, as_json)
+        calibration = _Calibration(max_false_alarms, reject, threshold_range)
+        _compile_tflite(model, chosen, data, calibration, out_, head, emit_c, plan, as_json)
         return
     for given, option in ((head, "--head"), (emit_c, "--emit-c"), (plan or None, "--plan")):
         if given is not None:
@@ -68,12 +73,21 @@ def command(
             raise TargetError(f"'{target.name}' takes a full-INT8 .tflite file, no model folder", where=model)
     if data is None or max_false_alarms is None or out_ is None:
         raise UsageError("a fitted model's compile needs --data, --max-false-alarms and --out")
-    _compile_folder(model, chosen, data, max_false_alarms, reject, out_, precision, as_json)
+    calibration = _Calibration(max_false_alarms, reject, threshold_range)
+    _compile_folder(model, chosen, data, calibration, out_, precision, as_json)
+
+
+class _Calibration(NamedTuple):
+    """What is asked of the threshold."""
+
+    max_false_alarms: float | None
+    reject: float | None
+    threshold_range: tuple[float, float] | None
 
 
 def _compile_folder(
-    model: Path, chosen: list[Target], data: Path, max_false_alarms: float, reject: float | None, bundle: Path,
-    precision: str, as_json: bool,
+    model: Path, chosen: list[Target], data: Path, calibration: _Calibration, bundle: Path, precision: str,
+    as_json: bool,
 ) -> None:  # fmt: skip
     from edge_ad.compile.pipeline import compile_bundle
     from edge_ad.compile.report.model import report_json
@@ -81,8 +95,7 @@ def _compile_folder(
     # Libraries that print belong on standard error: standard output is the report's.
     with stages() as stage, contextlib.redirect_stdout(sys.stderr):
         made = compile_bundle(
-            model, chosen, data, bundle, max_false_alarms=max_false_alarms, reject=reject,
-            precision=precision, stage=stage,  # type: ignore[arg-type]
+            model, chosen, data, bundle, precision=precision, stage=stage, **calibration._asdict()  # type: ignore[arg-type]
         )  # fmt: skip
     if as_json:
         click.echo(report_json(made.report))
@@ -99,8 +112,8 @@ def _compile_folder(
 
 
 def _compile_tflite(
-    model: Path, chosen: list[Target], data: Path | None, max_false_alarms: float | None, reject: float | None,
-    bundle: Path | None, head: str | None, emit_c: Path | None, plan: bool, as_json: bool,
+    model: Path, chosen: list[Target], data: Path | None, calibration: _Calibration, bundle: Path | None,
+    head: str | None, emit_c: Path | None, plan: bool, as_json: bool,
 ) -> None:  # fmt: skip
     from edge_ad.cli.inspect_command import budget_lines
     from edge_ad.compile.emit_c import emit
@@ -126,7 +139,7 @@ def _compile_tflite(
     made = None
     if bundle is not None:
         made = compile_tflite(
-            model, takers, bundle, head=head, data=data, max_false_alarms=max_false_alarms, reject=reject  # type: ignore[arg-type]
+            model, takers, bundle, head=head, data=data, **calibration._asdict()  # type: ignore[arg-type]
         )  # fmt: skip
     written = [] if emit_c is None else emit(model, takers[0], emit_c)
     if as_json and made is not None:

@@ -90,6 +90,10 @@ def _show_thresholds(payload: Payload, noun: str) -> None:
     if payload.thresholds.float_ is not None:
         table.add_row("float", *_threshold(payload.thresholds.float_, noun))
     out.print(table)
+    if (allowed := payload.thresholds.allowed) is not None:
+        out.print(
+            f"a command may set the threshold from {allowed[0]:.6g} to {allowed[1]:.6g}", soft_wrap=True
+        )
     if (band := payload.thresholds.rejection) is not None:
         out.print(
             f"uncertain above {band.lower:.6g} up to {band.upper:.6g}: verdicts less stable than {band.stability:g}; "

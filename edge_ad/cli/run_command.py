@@ -69,10 +69,12 @@ def command(
     (docs/station.md). Live sources keep the newest frame and count the others; files drop nothing. SIGTERM and Ctrl-C
     end an open event, deliver what waits and stop.
     """
+    from edge_ad.runtime.operations.logs import set_up_logging
     from edge_ad.runtime.station.config import read_station
     from edge_ad.runtime.station.station import Station
     from edge_ad.runtime.station.station import check as check_station
 
+    set_up_logging(debug=bool(os.environ.get("EDGE_AD_DEBUG")))
     with ExitStack() as opened:
         if what.endswith(".toml"):
             given = {

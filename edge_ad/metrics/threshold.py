@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import beta, betabinom
 
-from edge_ad.bundle.manifest import Threshold
+from edge_ad.bundle.manifest import ScoreQuantiles, Threshold
 from edge_ad.errors import QualityError, UsageError
 from edge_ad.metrics.checks import CONFIDENCE, finite_scores
 
@@ -55,6 +55,42 @@ def calibrate_threshold(scores: npt.ArrayLike, max_false_alarms: float) -> Thres
         n=n,
         rank=rank,
     )
+
+
+N_QUANTILES = 33
+
+
+def reference_quantiles(scores: npt.ArrayLike) -> ScoreQuantiles:
+    """What a stream's scores are compared with on the device: 33 evenly spaced quantiles, lowest and highest included.
+
+    scores: (n,) of held-back normal inputs. Linear interpolation between order statistics. Raises DataError for empty
+    or non-finite scores.
+    """
+    values = finite_scores(scores, "calibration scores")
+    quantiles = np.quantile(values, np.linspace(0, 1, N_QUANTILES))
+    return ScoreQuantiles(n=values.size, values=np.maximum.accumulate(quantiles).tolist())
+
+
+def allowed_thresholds(
+    scores: npt.ArrayLike, threshold: Threshold, wanted: tuple[float, float] | None = None
+) -> tuple[float, float]:
+    """Thresholds, from and to, that a command may set on the device.
+
+    wanted: what the user says. Else from the median of the normal scores, below which every second normal input would
+    be an alarm, to four times as far above the median as the threshold is, and at least to the highest normal score.
+    Raises UsageError for limits that do not hold the threshold.
+    """
+    if wanted is not None:
+        if not wanted[0] <= threshold.value <= wanted[1]:
+            raise UsageError(
+                f"the threshold {threshold.value:g} is not in its range, {wanted[0]:g} to {wanted[1]:g}",
+                hint="give a wider --threshold-range",
+            )
+        return float(wanted[0]), float(wanted[1])
+    values = finite_scores(scores, "calibration scores")
+    median = float(np.median(values))
+    low = min(median, threshold.value)
+    return low, max(float(values.max()), threshold.value + 4 * (threshold.value - low))
 
 
 def predictive_interval(threshold: Threshold, n_new: int) -> tuple[float, float]:

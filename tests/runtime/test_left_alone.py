@@ -174,7 +174,9 @@ def test_every_event_reaches_the_consumer_though_broker_and_runtime_are_killed(
         elif device.kill():
             killed["runtime"] += 1
             device.start()
-    while device.wait() == 0 and len(consumer.story) < len(expected):  # what waits is delivered by the next run
+    while device.wait() == 0 and len(consumer.story) < len(
+        expected
+    ):  # what waits is delivered by the next run
         device.start()
     consumer.close()
     assert killed == {"runtime": kills, "broker": kills}
@@ -200,5 +202,7 @@ def test_memory_stays_flat(tmp_path: Path, broker: Mosquitto) -> None:
     assert device.process.wait(60) == 0
     consumer.close()
     total = len(consumer.events)
-    later = [kib for n, kib in sizes if total / 10 <= n <= 0.98 * total]  # without the start and the end of the process
+    later = [
+        kib for n, kib in sizes if total / 10 <= n <= 0.98 * total
+    ]  # without the start and the end of the process
     assert len(later) > 20 and max(later) - later[0] < 1024, (later[0], max(later))

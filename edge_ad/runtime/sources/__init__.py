@@ -69,14 +69,17 @@ def open_source(
     if not (reconnect and scheme in _LIVE):
         return _open(url, scheme, modality, input, stall_s)
 
-
     def attempt() -> Source:
         if on_attempt is not None:
             on_attempt()
         return _open(url, scheme, modality, input, stall_s)
 
     return Reconnecting(
-        without_login(url), attempt, live=scheme != "watch", burst=BURST if scheme in _ROWS else 1, backoff_s=BACKOFF_S
+        without_login(url),
+        attempt,
+        live=scheme != "watch",
+        burst=BURST if scheme in _ROWS else 1,
+        backoff_s=BACKOFF_S,
     )
 
 

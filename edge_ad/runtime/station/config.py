@@ -63,7 +63,6 @@ class StreamTable(_Table):
     keep_scores: Annotated[int, Field(ge=0)] = 0
     crops: bool = False
     decision: dict[str, Any] = {}
-    majority: dict[str, Any] | None = None
 
     @model_validator(mode="after")
     def _rules(self) -> StreamTable:
@@ -98,13 +97,12 @@ class StationConfig(_Table):
     """The whole file.
 
     node: the device's name, by default its host name. state: folder of the outbox and of what streams go on from after
-    a restart; by default the one that systemd gives (STATE_DIRECTORY), else nothing is kept. http: address of health
-    and metrics, e.g. 127.0.0.1:9108. health_s: how often a stream's health is told.
+    a restart; by default the one that systemd gives (STATE_DIRECTORY), else nothing is kept. health_s: how often a
+    stream's health is told.
     """
 
     node: TopicId | None = None
     state: Path | None = None
-    http: str | None = None
     health_s: Annotated[float, Field(gt=0)] = 60.0
     outbox: OutboxTable = OutboxTable()
     stream: Annotated[list[StreamTable], Field(min_length=1, max_length=MAX_STREAMS)]

@@ -17,6 +17,7 @@ from typing import Any
 from edge_ad import __version__
 from edge_ad.errors import OutboxError, UsageError
 from edge_ad.runtime.events import new_boot_id, topic_id
+from edge_ad.runtime.operations.notify import Notifier
 from edge_ad.runtime.outbox.courier import SinkReport
 from edge_ad.runtime.outbox.queue import Limits, Outbox
 from edge_ad.runtime.reporting import Reporting
@@ -72,6 +73,7 @@ class Station:
         self.config = config
         self.node = config.node or topic_id(socket.gethostname())
         self.boot_id = new_boot_id()
+        self.notifier = Notifier.from_environment()
         self._stop = threading.Event()
         self._started = False
         with ExitStack() as opened:
@@ -94,7 +96,9 @@ class Station:
             for stream in config.stream:
                 name = stream.name
                 hook = None if on_result is None else lambda result, name=name: on_result(name, result)  # type: ignore[misc]
-                running = RunningStream(stream, engines, self.reporting, self.boot_id, retry, hook)
+                running = RunningStream(
+                    stream, engines, self.reporting, self.boot_id, retry, hook, self.notifier.progress
+                )
                 self.streams.append(running)
                 opened.callback(running.close)
             self._opened = opened.pop_all()
@@ -112,6 +116,7 @@ class Station:
     def run(self) -> StationSummary:
         """Run all streams until they end or `stop`. Raises SinkError for a sink that does not work at the start, where
         there is no state folder."""
+        self.notifier.watch(running.name for running in self.streams)
         self._started = True  # sinks are closed by who delivers to them
         infos = tuple(running.info() for running in self.streams)
         self.reporting.start(DeviceInfo(self.node, __version__, infos), self.command)
@@ -126,6 +131,7 @@ class Station:
                 thread.start()
             self._watch(threads)
         finally:
+            self.notifier.stopping()
             for running in self.streams:
                 running.stop()
             for thread in threads:
@@ -159,6 +165,7 @@ class Station:
     def _run_one(self, running: RunningStream, failures: list[BaseException]) -> None:
         try:
             running.run()
+            self.notifier.forget(running.name)
         except BaseException as error:  # a fault in the program ends all of it, and is raised by `run`
             failures.append(error)
             self._stop.set()
@@ -167,10 +174,14 @@ class Station:
         """Until all streams have ended or `stop`: tell now and then how they fare."""
         due = time.monotonic() + self.config.health_s
         while any(thread.is_alive() for thread in threads) and not self._stop.wait(_TICK_S):
+            for running in self.streams:
+                if running.stream.idle:
+                    self.notifier.progress(running.name)
             if time.monotonic() >= due:
                 due += self.config.health_s
-                for running in self.streams:
-                    running.tell_health()
+                told = [running.tell_health() for running in self.streams]
+                frames, events = sum(health.frames for health in told), sum(health.events for health in told)
+                self.notifier.status(f"{frames} frames, {events} events, {told[0].backlog} records wait")
 
 
 def check(config: StationConfig) -> list[str]:

@@ -70,6 +70,11 @@ class Handoff(Generic[Item]):
                 self._filled.notify()
             return True
 
+    @property
+    def starved(self) -> bool:
+        """Whether the other side waits for an item."""
+        return self._taking and not self._items
+
     def end(self, error: BaseException | None = None) -> None:
         """There will be no more items; `error`, if any, is raised on the other side behind the last one."""
         with self._filled:

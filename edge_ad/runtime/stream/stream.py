@@ -65,6 +65,11 @@ class Stream:
         return self.source.dropped + self._acquired.dropped
 
     @property
+    def idle(self) -> bool:
+        """Whether it waits for a source that may well be silent (a watched folder, a pipe): nothing stands still."""
+        return self.paused or (not self.source.live and self._acquired.starved and self._prepared.starved)
+
+    @property
     def paused(self) -> bool:
         """Whether nothing is judged for now."""
         return not self._running.is_set()

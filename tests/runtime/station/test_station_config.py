@@ -21,7 +21,6 @@ def test_a_whole_file_with_everything_in_it(tmp_path: Path) -> None:
     config = read_station(_write(tmp_path, '''
         node = "line3"
         state = "/var/lib/edge-ad"
-        http = "127.0.0.1:9108"
         health_s = 30
         [outbox]
         max_mb = 8
