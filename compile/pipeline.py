@@ -84,7 +84,16 @@ def compile_bundle(
     members: dict[str, bytes] = {}
     for target in targets:
         with verified(
-            detector, captured, target, precision, data, normals, max_false_alarms, reject, threshold_range, stage
+            detector,
+            captured,
+            target,
+            precision,
+            data,
+            normals,
+            max_false_alarms,
+            reject,
+            threshold_range,
+            stage,
         ) as form:
             payload, files = _payload(detector, form)
             members |= files

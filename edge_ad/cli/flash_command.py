@@ -23,11 +23,23 @@ from edge_ad.firmware_bridge.connection import BoardAddress, Connection
 @click.option(
     "--target", help="Which payload; may be left out when the bundle holds one, or one for the board."
 )
+@click.option("--service", "station", type=click.Path(path_type=Path, dir_okay=False), metavar="STATION.toml",
+              help="Then write a systemd unit that runs this station.")  # fmt: skip
+@click.option(
+    "--service-name", metavar="NAME", help="Name of the unit (default: edge-ad-NODE or the file's name)."
+)
+@click.option(
+    "--service-folder", type=click.Path(path_type=Path), default="/etc/systemd/system", show_default=True
+)
+@click.option(
+    "--service-user", metavar="USER", help="Who it runs as (default: a user that systemd makes for it)."
+)
 @click.option("--rollback", is_flag=True, help="Go back to the bundle that was live before.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
 def command(
     bundle: Path | None, address: str | None, board: str | None, port: str | None, baud: int, state: Path | None,
-    program: str | None, target: str | None, rollback: bool, as_json: bool,
+    program: str | None, target: str | None, station: Path | None, service_name: str | None, service_folder: Path,
+    service_user: str | None, rollback: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Put a bundle on a device: a folder of this machine, or a board.
 
@@ -48,10 +60,37 @@ def command(
         if port is None:
             raise UsageError("--program needs --port, over which the board then answers")
         _program(program)
+    if station is not None and address is None:
+        raise UsageError("--service needs --to dir:FOLDER: a station runs on this machine")
+    unit = None if station is None else _unit(station, service_name, service_user)
     if device is not None:
         _flash_board(bundle, device, target, as_json)
     else:
         _flash_folder(bundle, str(address), target, as_json)
+    if unit is not None:
+        _install(*unit, service_folder)
+
+
+def _unit(station: Path, name: str | None, user: str | None) -> tuple[str, str]:
+    """The unit's name and text; the station file is read, so that what is wrong in it is known before the flash."""
+    import sys
+
+    from edge_ad.runtime.operations.unit import unit_text
+    from edge_ad.runtime.station.config import read_station
+
+    config = read_station(station)
+    name = name or f"edge-ad-{config.node or station.stem}"
+    return name, unit_text(
+        name, command=[sys.executable, "-m", "edge_ad"], station=station.absolute(), user=user
+    )
+
+
+def _install(name: str, text: str, folder: Path) -> None:
+    from edge_ad.runtime.operations.unit import install_unit
+
+    path = install_unit(text, name, folder)
+    errors.print(f"unit {path}", soft_wrap=True, markup=False)
+    errors.print(f"enable it: systemctl daemon-reload && systemctl enable --now {name}", soft_wrap=True)
 
 
 def _flash_folder(bundle: Path | None, address: str, target: str | None, as_json: bool) -> None:

@@ -31,9 +31,10 @@ class Availability(Message):
 class Health(Message):
     """How a stream fares; counts are since the start of this run.
 
-    latency_us: median from acquisition to verdict of the last frames.
-    backlog: records that wait in the outbox; lost_events, lost_scores: dropped from it because its bound was hit, since
-    it was made.
+    latency_us: median from acquisition to verdict of the last frames. drifted: whether the scores no longer look like
+    those of the calibration, distance: how far off they are, 0 to 1 (Kolmogorov-Smirnov); both absent while that cannot
+    be told. backlog: records that wait in the outbox; lost_events, lost_scores: dropped from it because its bound was
+    hit, since it was made.
     """
 
     schema_: Literal["edge-ad/health/1"] = Field(default=HEALTH_SCHEMA, alias="schema")
@@ -49,6 +50,8 @@ class Health(Message):
     unreadable: Count
     gaps: Count = 0
     latency_us: Count | None = None
+    drifted: bool | None = None
+    distance: float | None = None
     backlog: Count = 0
     lost_events: Count = 0
     lost_scores: Count = 0

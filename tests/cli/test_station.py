@@ -142,3 +142,20 @@ def test_a_second_process_on_the_same_state_is_refused_and_sigterm_ends_the_firs
         os.close(writer)
     kinds = [record["kind"] for record in records(folder) if record.get("stream") == "one"]
     assert kinds[0] == "new" and kinds[-1] == "end"
+
+
+def test_flash_writes_a_unit_that_runs_the_station(folder: Path) -> None:
+    units = folder / "units"
+    units.mkdir()
+    done = edge_ad(
+        folder, "flash", "b.edgead", "--to", f"dir:{folder}/live", "--service", "station.toml",
+        "--service-folder", "units",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "systemctl enable --now edge-ad-line3" in done.stderr
+    text = (units / "edge-ad-line3.service").read_text()
+    assert f'"run" "{folder}/station.toml"' in text and "Type=notify" in text
+    (folder / "station.toml").write_text("nonsense")
+    done = edge_ad(folder, "flash", "b.edgead", "--to", f"dir:{folder}/other", "--service", "station.toml")
+    assert done.returncode == 2 and "is no TOML" in done.stderr
+    assert not (folder / "other").exists()

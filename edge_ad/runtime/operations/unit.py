@@ -16,7 +16,7 @@ _UNIT = """\
 # Written by `edge-ad flash --service`; the next one writes it anew.
 [Unit]
 Description=edge-ad: {description}
-Documentation=file:{station}
+Documentation={station}
 After=network-online.target
 Wants=network-online.target
 StartLimitIntervalSec=0
@@ -74,7 +74,7 @@ def unit_text(
             raise UsageError(f"{what} holds control characters")
     return _UNIT.format(
         description=name.replace("%", "%%"),
-        station=_specifiers(str(station)),
+        station=_specifiers(station.absolute().as_uri()),
         start=" ".join(map(quoted, [*command, "run", str(station)])),
         folder=_specifiers(str(station.parent)),
         watchdog_s=watchdog_s,

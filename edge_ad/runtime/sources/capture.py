@@ -55,6 +55,8 @@ def open_stream(url: str, *, timeout_s: float) -> Any:
 
     Opening it, and each read from it, takes at most `timeout_s`.
     """
+    if url.startswith("rtsp"):  # over UDP lost packets smear the picture, and what is smeared looks anomalous
+        os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_transport;tcp")
     cv2 = import_cv2()
     limit_ms = round(timeout_s * 1000)
     options = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, limit_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, limit_ms]

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from edge_ad.runtime.deployment import LiveBundle
 from edge_ad.runtime.events import EventWriter, Where
 from edge_ad.runtime.localise import locator
 from edge_ad.runtime.notes import Availability, Crop, Health
+from edge_ad.runtime.operations.drift import DriftMonitor
 from edge_ad.runtime.reporting import Reporting
 from edge_ad.runtime.scorer import Scorer
 from edge_ad.runtime.sinks.base import StreamInfo
@@ -39,8 +41,6 @@ _CURABLE = (EngineError, LinkError, BoardError, PortError, SourceError)
 
 def default_release(table: StreamTable, modality: str) -> int:
     """0 (each frame a part of its own) for folders and arrays of images, else 3."""
-    from pathlib import Path
-
     separate = table.source.startswith(("images:", "npy:")) or Path(table.source).is_dir()
     return 0 if separate and modality not in ("scan", "series") and table.decision.get("n", 1) == 1 else 3
 
@@ -65,6 +65,9 @@ class RunningStream:
         self.live: LiveBundle = self.engines.bundle(self.table)
         self.shared: Shared = self.engines.engine(self.table)
         self.payload: Payload = self.shared.payload
+        thresholds = self.payload.thresholds
+        reference = None if thresholds is None else thresholds.reference
+        self.drift = None if reference is None else DriftMonitor(reference)
         self.judge: Judge = self._judge(self._decision())
         position = self.judge.restore(self.reporting.outbox.state(self.table.name))
         self.source: Source = self._open_source()
@@ -82,7 +85,7 @@ class RunningStream:
         thresholds = self.payload.thresholds
         return StreamInfo(
             self.name, self.live.digest, self.live.manifest.detector.name, self.live.manifest.input.modality,
-            self.judge.decision.threshold, getattr(thresholds, "allowed", None),
+            self.judge.decision.threshold, None if thresholds is None else thresholds.allowed,
         )  # fmt: skip
 
     def run(self) -> StreamSummary:
@@ -138,6 +141,7 @@ class RunningStream:
         """How the stream fares now."""
         counts, ages = self.judge.counts, list(self.judge.ages or self.judge.latencies)[-1000:]
         stats = self.reporting.outbox.stats()
+        drift = None if self.drift is None else self.drift.last
         return Health(
             ts=datetime.now(timezone.utc),
             stream=self.name,
@@ -151,6 +155,8 @@ class RunningStream:
             unreadable=self.source.unreadable + counts.refused,
             gaps=counts.gaps,
             latency_us=sorted(ages)[len(ages) // 2] if ages else None,
+            drifted=None if drift is None else drift.drifted,
+            distance=None if drift is None else round(drift.distance, 3),
             backlog=stats.depth,
             lost_events=stats.lost_events,
             lost_scores=stats.lost_scores,
@@ -171,7 +177,7 @@ class RunningStream:
 
     def _set_threshold(self, value: Any) -> float:
         thresholds = self.payload.thresholds
-        allowed = getattr(thresholds, "allowed", None)
+        allowed = None if thresholds is None else thresholds.allowed
         if value is None:
             value = self.payload.threshold(self.table.threshold)
         elif isinstance(value, bool) or not isinstance(value, int | float):
@@ -188,6 +194,19 @@ class RunningStream:
         self.stream.soon(lambda: self.judge.set_threshold(float(value), kept=not own))
         log.info("threshold set to %g by a command", value, extra={"stream": self.name})
         return float(value)
+
+    def _look_for_drift(self, score: float) -> None:
+        if self.drift is None:
+            return
+        before = self.drift.last is not None and self.drift.last.drifted
+        found = self.drift.add(score)
+        if found is None or found.drifted == before:
+            return
+        what = f"scores are {found.direction} than" if found.drifted else "scores look again like"
+        log.warning(
+            "%s those of the calibration (distance %.2f)", what, found.distance, extra={"stream": self.name}
+        )
+        self.tell_health()
 
     def _decision(self) -> Decision:
         thresholds = self.payload.thresholds
@@ -250,5 +269,6 @@ class RunningStream:
     def _judged(self, result: Result) -> None:
         self.online = True
         self.on_alive(self.name)
+        self._look_for_drift(result.scored.score)
         if self.on_result is not None:
             self.on_result(result)
