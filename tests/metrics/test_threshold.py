@@ -1,4 +1,5 @@
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -40,7 +41,7 @@ def test_the_rank_is_the_smallest_within_the_budget(n, rate, rank):
 
 @given(st.integers(1, 300), st.floats(0.004, 0.996))
 def test_the_expected_rate_never_exceeds_the_request_and_a_lower_rank_would(n, rate):
-    if rate * (n + 1) < 1:
+    if Fraction(repr(rate)) * (n + 1) < 1:
         with pytest.raises(QualityError):
             calibrate_threshold(np.zeros(n), rate)
         return

@@ -125,6 +125,7 @@ def test_a_paused_stream_holds_its_pipe_and_goes_on(folder: Path, broker: Mosqui
     subscriber = Subscriber(broker.port)
     ask = asker(subscriber)
     running = Running(folder, broker.port)
+    wait_until(lambda: subscriber.on("edge-ad/line3/available") == ["online"])
     running.feed(*[0.1] * 10)
     wait_until(lambda: ask("statistics", {})["frames"] == 3)
     assert ask("pause", {})["paused"] is True
@@ -144,6 +145,7 @@ def test_scores_that_no_longer_look_like_the_calibration_are_said(
     ask = asker(subscriber)
     running = Running(folder, broker.port)
     rng = np.random.default_rng(1)
+    wait_until(lambda: subscriber.on("edge-ad/line3/available") == ["online"])
     running.feed(*rng.normal(0, 0.3, 600))
     wait_until(lambda: ask("statistics", {})["frames"] == 593)
     assert ask("statistics", {})["drifted"] is False
