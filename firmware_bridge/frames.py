@@ -26,13 +26,14 @@ MAX_PAYLOAD_BYTES = 4096  # of a host; a board names its own, smaller limit
 SEQ_MODULUS = 1 << 16
 
 _HEADER = struct.Struct("<BBHH")
-_CRC = struct.Struct("<I")
+_U32 = struct.Struct("<I")
 
 
 class FrameType(IntEnum):
     """What a frame's payload is. Types from 0x40 on come unasked."""
 
     EVENT = 0x40  # one event as JSON (docs/events.md), UTF-8
+    LOG = 0x41  # text, UTF-8
     EVENT_ACK = 0x45  # from who has taken an event: its `seq`, u32
     SAMPLES = 0x43  # rows that a board measured (docs/link.md)
 
@@ -46,6 +47,18 @@ class Frame:
     payload: bytes
 
 
+def event_ack_payload(seq: int) -> bytes:
+    """Of an EVENT_ACK frame, for the event with this number."""
+    return _U32.pack(seq % (1 << 32))
+
+
+def acknowledged_seq(frame: Frame) -> int | None:
+    """The number of the event that a frame acknowledges; None for any other frame."""
+    if frame.type != FrameType.EVENT_ACK or len(frame.payload) != _U32.size:
+        return None
+    return int(_U32.unpack(frame.payload)[0])
+
+
 def encode(frame: Frame, *, max_payload_bytes: int = MAX_PAYLOAD_BYTES) -> bytes:
     """The frame's bytes on the line, its delimiter included. Raises UsageError for a field out of range."""
     if len(frame.payload) > max_payload_bytes:
@@ -54,7 +67,7 @@ def encode(frame: Frame, *, max_payload_bytes: int = MAX_PAYLOAD_BYTES) -> bytes
         body = _HEADER.pack(VERSION, frame.type, frame.seq, len(frame.payload)) + frame.payload
     except struct.error as error:
         raise UsageError(f"a frame's type is 0 to 255 and its seq 0 to 65535 ({error})") from error
-    return bytes(cobs.encode(body + _CRC.pack(zlib.crc32(body)))) + DELIMITER
+    return bytes(cobs.encode(body + _U32.pack(zlib.crc32(body)))) + DELIMITER
 
 
 class Decoder:
@@ -66,7 +79,7 @@ class Decoder:
 
     def __init__(self, *, max_payload_bytes: int = MAX_PAYLOAD_BYTES):
         self.rejected: Counter[str] = Counter()
-        raw = _HEADER.size + max_payload_bytes + _CRC.size
+        raw = _HEADER.size + max_payload_bytes + _U32.size
         self._limit = raw + raw // 254 + 1  # longest stuffed form: one byte in every 254, rounded up
         self._pending = bytearray()
         self._skipping = False
@@ -100,10 +113,10 @@ class Decoder:
         except cobs.DecodeError:
             self.rejected["cobs"] += 1
             return None
-        if len(raw) < _HEADER.size + _CRC.size:
+        if len(raw) < _HEADER.size + _U32.size:
             self.rejected["length"] += 1
             return None
-        body, (crc,) = raw[: -_CRC.size], _CRC.unpack(raw[-_CRC.size :])
+        body, (crc,) = raw[: -_U32.size], _U32.unpack(raw[-_U32.size :])
         if zlib.crc32(body) != crc:
             self.rejected["crc"] += 1
             return None

@@ -29,7 +29,8 @@ class Availability(Message):
 
 
 class Health(Message):
-    """How a stream fares; counts are since the start of this run.
+    """How a stream fares; counts are since the start of this run. A bridge, which sees no frames, leaves out what it
+    cannot know.
 
     latency_us: median from acquisition to verdict of the last frames. drifted: whether the scores no longer look like
     those of the calibration, distance: how far off they are, 0 to 1 (Kolmogorov-Smirnov); both absent while that cannot
@@ -42,8 +43,8 @@ class Health(Message):
     stream: TopicId
     online: bool
     paused: bool = False
-    frames: Count
-    anomalous: Count
+    frames: Count | None = None
+    anomalous: Count | None = None
     uncertain: Count = 0
     events: Count
     dropped: Count

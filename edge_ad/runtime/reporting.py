@@ -35,6 +35,7 @@ class Reporting:
         SinkError otherwise. A durable one waits for nobody.
         """
         for courier in self.couriers:
+            courier.on_command = on_command
             courier.sink.introduce(device, on_command)
         try:
             for courier in self.couriers:
@@ -46,6 +47,11 @@ class Reporting:
             raise
         for courier in self.couriers:
             courier.start()
+
+    def introduce(self, device: DeviceInfo) -> None:
+        """Streams have come: have every sink know."""
+        for courier in self.couriers:
+            courier.introduce(device)
 
     def note(self, note: Note) -> None:
         """Have every sink show a note."""

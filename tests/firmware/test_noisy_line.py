@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import pty
-import random
-import select
-import threading
-import time
-import tty
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
+from noisy_line import noisy
 from small_networks import dense
 from tflite_maker import reference
 
@@ -26,50 +18,6 @@ from edge_ad.firmware_bridge.emulator import Emulator
 from edge_ad.firmware_bridge.flasher import flash_image
 
 N = 32
-
-
-def spoiled(block: bytes, rng: random.Random, kind: str) -> list[bytes]:
-    """What becomes of a block of bytes on this line, one time in eight."""
-    if rng.random() > 0.125:
-        return [block]
-    place = rng.randrange(len(block))
-    if kind == "loss":
-        return [block[:place] + block[place + 1 + rng.randrange(8) :]]
-    if kind == "change":
-        return [block[:place] + bytes([block[place] ^ 1 << rng.randrange(8)]) + block[place + 1 :]]
-    if kind == "repetition":
-        return [block, block]
-    if kind == "order":
-        return [block[place:], block[:place]]
-    time.sleep(0.05)
-    return [block]
-
-
-@contextmanager
-def noisy(url: str, kind: str, seed: int) -> Iterator[str]:
-    """A pseudo-terminal that leads to the one at `url` over such a line, both ways."""
-    far = os.open(url, os.O_RDWR | os.O_NOCTTY)
-    near, end = pty.openpty()
-    for terminal in (far, near, end):
-        tty.setraw(terminal)
-    stop, rng = threading.Event(), random.Random(seed)
-
-    def carry() -> None:
-        while not stop.is_set():
-            for source in select.select([far, near], [], [], 0.05)[0]:
-                target = near if source == far else far
-                for piece in spoiled(os.read(source, 256), rng, kind):
-                    os.write(target, piece)
-
-    thread = threading.Thread(target=carry)
-    thread.start()
-    try:
-        yield os.ttyname(end)
-    finally:
-        stop.set()
-        thread.join()
-        for terminal in (far, near, end):
-            os.close(terminal)
 
 
 @pytest.mark.parametrize("kind", ["loss", "change", "repetition", "order", "delay"])

@@ -61,7 +61,7 @@ class Logfmt(logging.Formatter):
 class RateLimit(logging.Filter):
     """Passes a message once a minute; the next one that passes says how often it was held back.
 
-    A message is known by its place in the program and the stream that it is about: a year of a dead camera fills no
+    A message is known by its place in the program and what it is about (stream, port): a year of a dead camera fills no
     disk.
     """
 
@@ -75,7 +75,7 @@ class RateLimit(logging.Filter):
         key = (
             record.name,
             record.lineno,
-            getattr(record, "stream", None),
+            *sorted((key, str(value)) for key, value in vars(record).items() if key not in _KNOWN),
             record.args and str(record.args)[:200],
         )
         passed_at, held = self._last.get(key, (-self._interval_s, 0))

@@ -13,7 +13,7 @@ from edge_ad.errors import EdgeAdError
 from edge_ad.runtime.events import Score
 from edge_ad.runtime.notes import Crop, Note
 from edge_ad.runtime.outbox.queue import Outbox
-from edge_ad.runtime.sinks.base import Sink
+from edge_ad.runtime.sinks.base import DeviceInfo, OnCommand, Sink
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +57,8 @@ class Courier:
         self._historical_to = 0
         self._delivered = self._failures = 0
         self._error: str | None = None
+        self._device: DeviceInfo | None = None  # to be introduced
+        self.on_command: OnCommand | None = None
         self._connected = self._failing = False
         sink.wake = self._wake
         outbox.on_commit(self._wake)
@@ -69,6 +71,12 @@ class Courier:
     def start(self) -> None:
         """Begin to deliver."""
         self._thread.start()
+
+    def introduce(self, device: DeviceInfo) -> None:
+        """Have the sink know of streams that have come."""
+        with self._changed:
+            self._device = device
+        self._wake()
 
     def note(self, note: Note) -> None:
         """Have a note shown; one of its kind and stream that was not shown yet is given up for it."""
@@ -197,6 +205,9 @@ class Courier:
             notes, self._notes = self._notes, {}
             crops = list(self._crops)
             self._crops.clear()
+            device, self._device = self._device, None
+        if device is not None:
+            self.sink.introduce(device, self.on_command)
         for key, note in notes.items():
             if not isinstance(note, Score):
                 self._shown[key] = note

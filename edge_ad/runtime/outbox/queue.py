@@ -160,6 +160,11 @@ class Outbox:
         with self._guard:
             return self._store.state(stream)
 
+    def states(self) -> dict[str, Any]:
+        """The last committed states of all streams."""
+        with self._guard:
+            return self._store.states()
+
     def stats(self) -> OutboxStats:
         """How full it is, and what was lost."""
         with self._changed:

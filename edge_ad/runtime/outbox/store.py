@@ -145,6 +145,12 @@ class Store:
         found = self._db.execute("SELECT state FROM streams WHERE name = ?", (stream,)).fetchone()
         return None if found is None else json.loads(found[0])
 
+    def states(self) -> dict[str, Any]:
+        """What was last kept of each stream."""
+        return {
+            name: json.loads(state) for name, state in self._db.execute("SELECT name, state FROM streams")
+        }
+
     def close(self) -> None:
         """Close the database."""
         with contextlib.suppress(sqlite3.Error):

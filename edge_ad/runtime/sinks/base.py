@@ -12,7 +12,8 @@ from edge_ad.runtime.notes import Crop, Note
 
 @dataclass(frozen=True)
 class StreamInfo:
-    """What a receiver may want to know of a stream. allowed: the thresholds that a command may set, None: none."""
+    """What a receiver may want to know of a stream. allowed: the thresholds that a command may set, None: none.
+    judged_here: whether this device scores its frames; False where it passes on what others have judged."""
 
     name: str
     bundle: str
@@ -20,6 +21,7 @@ class StreamInfo:
     modality: str
     threshold: float
     allowed: tuple[float, float] | None
+    judged_here: bool = True
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Sink(Protocol):
     wake: Callable[[], None]
 
     def introduce(self, device: DeviceInfo, on_command: OnCommand | None) -> None:
-        """Who reports, and who carries commands out. Called once, before `connect`."""
+        """Who reports, and who carries commands out. Called before `connect`, and again when streams have come."""
         ...
 
     def connect(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 import termios
 import threading
 from collections.abc import Mapping
@@ -13,14 +12,21 @@ import serial
 from pydantic import Field
 
 from edge_ad.errors import PortError, SinkError
-from edge_ad.firmware_bridge.frames import DELIMITER, SEQ_MODULUS, Decoder, Frame, FrameType, encode
+from edge_ad.firmware_bridge.frames import (
+    DELIMITER,
+    SEQ_MODULUS,
+    Decoder,
+    Frame,
+    FrameType,
+    acknowledged_seq,
+    encode,
+)
 from edge_ad.firmware_bridge.ports import DEFAULT_BAUD, open_port
 from edge_ad.runtime.events import Event, Record
 from edge_ad.runtime.sinks.base import PlainSink
 from edge_ad.runtime.sinks.options import SinkOptions, read_options
 
 Format = Literal["json", "link"]
-_SEQ = struct.Struct("<I")
 _OURS = ("baud", "format", "ack", "ack_timeout_s", "write_timeout_s")
 
 
@@ -133,9 +139,10 @@ class SerialSink(PlainSink):
                     self.wake()
                 return
             for frame in decoder.feed(data):
-                if frame.type == FrameType.EVENT_ACK and len(frame.payload) == _SEQ.size:
+                seq = acknowledged_seq(frame)
+                if seq is not None:
                     with self._guard:
-                        self._acknowledged.append(_SEQ.unpack(frame.payload)[0])
+                        self._acknowledged.append(seq)
                     self.wake()
 
     def _give_up(self) -> None:

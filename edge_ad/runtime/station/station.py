@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from edge_ad import __version__
-from edge_ad.errors import OutboxError, UsageError
+from edge_ad.errors import UsageError
 from edge_ad.runtime.events import new_boot_id, topic_id
 from edge_ad.runtime.operations.notify import Notifier
 from edge_ad.runtime.outbox.courier import SinkReport
@@ -23,6 +21,7 @@ from edge_ad.runtime.outbox.queue import Limits, Outbox
 from edge_ad.runtime.reporting import Reporting
 from edge_ad.runtime.sinks import open_sink
 from edge_ad.runtime.sinks.base import Command, DeviceInfo, Sink
+from edge_ad.runtime.state_folder import OUTBOX, locked, state_folder
 from edge_ad.runtime.station.config import StationConfig
 from edge_ad.runtime.station.engines import Engines
 from edge_ad.runtime.station.running import RunningStream
@@ -32,7 +31,6 @@ from edge_ad.runtime.stream.summary import StreamSummary, describe
 log = logging.getLogger(__name__)
 
 _TICK_S = 0.25
-OUTBOX, LOCK = "outbox.db", "lock"
 
 
 @dataclass(frozen=True)
@@ -77,9 +75,9 @@ class Station:
         self._stop = threading.Event()
         self._started = False
         with ExitStack() as opened:
-            folder = state_folder(config)
+            folder = state_folder(config.state)
             if folder is not None:
-                opened.enter_context(_locked(folder))
+                opened.enter_context(locked(folder))
             engines = opened.enter_context(Engines(board_state))
             sinks: list[Sink] = []
             for table in config.sink:
@@ -180,7 +178,10 @@ class Station:
             if time.monotonic() >= due:
                 due += self.config.health_s
                 told = [running.tell_health() for running in self.streams]
-                frames, events = sum(health.frames for health in told), sum(health.events for health in told)
+                frames, events = (
+                    sum(health.frames or 0 for health in told),
+                    sum(health.events for health in told),
+                )
                 self.notifier.status(f"{frames} frames, {events} events, {told[0].backlog} records wait")
 
 
@@ -206,43 +207,11 @@ def check(config: StationConfig) -> list[str]:
         sink = open_sink(table.url, node=node, options=table.options)
         lines.append(f"sink {sink.name}")
         sink.close()
-    folder = state_folder(config)
+    folder = state_folder(config.state)
     lines.append(
         "nothing is kept over a restart: no state folder" if folder is None else f"state in {folder}"
     )
     return lines
 
 
-def state_folder(config: StationConfig) -> Path | None:
-    """Where the station keeps what has to survive a restart; None for nowhere."""
-    if config.state is not None:
-        return config.state
-    given = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
-    return Path(given) if given else None
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Nobody else runs a station with this state folder, which is made when it is missing. Raises OutboxError."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise OutboxError(
-            f"cannot be used ({error.strerror})", where=folder, hint="name a folder that can be written"
-        ) from error
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise OutboxError(
-                "is in use by another edge-ad",
-                where=folder,
-                hint="stop that one, or name another state folder",
-            ) from error
-        yield
-    finally:
-        os.close(handle)
-
-
-__all__ = ["Station", "StationSummary", "check", "state_folder"]
+__all__ = ["Station", "StationSummary", "check"]

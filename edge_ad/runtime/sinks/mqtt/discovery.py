@@ -55,6 +55,10 @@ def _components(node: str, stream: StreamInfo) -> dict[str, Any]:
             "anomaly", "binary_sensor", "anomaly", dev_cla="problem", stat_t=f"{base}/state",
             val_tpl="{{ 'ON' if value_json.anomalous else 'OFF' }}", json_attr_t=f"{base}/state",
         ),
+    ]  # fmt: skip
+    if not stream.judged_here:
+        return dict(found)
+    found += [
         component(
             "score", "sensor", "score", stat_t=f"{base}/score", val_tpl="{{ value_json.score }}",
             stat_cla="measurement",

@@ -8,6 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from edge_ad.errors import SinkError
@@ -57,7 +58,9 @@ class MqttSink:
     def introduce(self, device: DeviceInfo, on_command: OnCommand | None) -> None:
         """Who is shown to others, and who carries commands out."""
         self._device = device
-        self._commands = None if on_command is None else Commands(on_command)
+        self._commands = None if on_command is None else self._commands or Commands(on_command)
+        if self._connection is not None:
+            self._announce(self._connection)
 
     def connect(self) -> None:
         """Connect and log in, within the limit. Raises SinkError."""
@@ -73,9 +76,7 @@ class MqttSink:
             on_change=lambda: self.wake(),
         )  # fmt: skip
         self._online = False
-        if self._options.discovery is not None and self._device is not None:
-            where = discovery.topic(self._options.discovery, self._address.node)
-            self._connection.publish(where, discovery.message(self._device), qos=1, retain=True)
+        self._announce(self._connection)
 
     def send(self, record: Record) -> None:
         """Publish with QoS 1, not retained. Raises SinkError when the connection is lost."""
@@ -127,6 +128,14 @@ class MqttSink:
             topics = [f"{self._root}/{stream.name}/available" for stream in streams]
             self._connection.close([*topics, f"{self._root}/available"])
             self._connection = None
+
+    def _announce(self, connection: Connection) -> None:
+        """Tell Home Assistant what there is, where that is wanted."""
+        if self._options.discovery is not None and self._device is not None:
+            where = discovery.topic(self._options.discovery, self._address.node)
+            connection.publish(
+                where, discovery.message(replace(self._device, node=self._address.node)), qos=1, retain=True
+            )
 
     def _require(self) -> Connection:
         if self._connection is None:

@@ -109,14 +109,15 @@ def open_lines(
     return SerialLines(reader, parser, where=where, stall_s=stall_s, checksum=options.checksum is not None)
 
 
-def open_reader(port: str, baud: int, where: str) -> PortReader:
-    """An open serial port, less what had come before. Raises SourceError."""
+def open_reader(port: str, baud: int, where: str, *, fresh: bool = True) -> PortReader:
+    """An open serial port; fresh: less what had come before. Raises SourceError."""
     try:
         opened = open_port(port, baud, read_timeout_s=0.0, write_timeout_s=0.5)
     except PortError as error:
         raise SourceError(error.what, where=where, hint=error.hint) from error
     try:
-        opened.reset_input_buffer()
+        if fresh:
+            opened.reset_input_buffer()
     except (serial.SerialException, OSError, termios.error) as error:  # termios.error is no OSError
         opened.close()
         raise SourceError(f"the line was cut ({error})", where=where, hint="check plug and cable") from error
