@@ -32,7 +32,7 @@ def spoiled(block: bytes, rng: random.Random, kind: str, one_in: int) -> list[by
 
 @contextmanager
 def noisy(line: str | int, kind: str, seed: int, *, one_in: int = 8) -> Iterator[str]:
-    """A pseudo-terminal that leads to another one (its path, or the descriptor of one end) over such a line, both ways."""
+    """A pseudo-terminal that leads to another one (its path, or a descriptor) over such a line, both ways."""
     far = os.dup(line) if isinstance(line, int) else os.open(line, os.O_RDWR | os.O_NOCTTY)
     near, end = pty.openpty()
     for terminal in (far, near, end):

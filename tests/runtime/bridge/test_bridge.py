@@ -131,7 +131,7 @@ def _links(folder: Path) -> list[str]:
     if folder.parent.name == str(os.getpid()):
         return []
     try:
-        return [os.readlink(link) for link in folder.iterdir()]
+        return [str(link.readlink()) for link in folder.iterdir()]
     except OSError:
         return []
 
@@ -207,8 +207,8 @@ def test_a_noisy_line_between_a_station_and_a_bridge_loses_and_invents_nothing(
     pytest.importorskip("openvino")
     make_series_bundle(tmp_path / "b.edgead")
     rng = np.random.default_rng(0)
-    rows = rng.normal(0, 0.3, (3000, 2)).astype(np.float32)
-    for begin in range(100, 3000, 200):
+    rows = rng.normal(0, 0.3, (1300, 2)).astype(np.float32)
+    for begin in range(100, 1300, 200):
         rows[begin : begin + 20] *= 9
     np.save(tmp_path / "x.npy", rows)
     np.save(tmp_path / "quiet.npy", rows[:8])
@@ -240,7 +240,7 @@ def test_a_noisy_line_between_a_station_and_a_bridge_loses_and_invents_nothing(
     os.close(far)
     truth = {each.seq: each for each in written(tmp_path / "truth.jsonl")}
     came = written(tmp_path / "e.jsonl")
-    assert len(truth) >= 28
+    assert len(truth) >= 12
     facts = [(each.event_id, each.kind, each.score, each.sample) for each in came]
     assert facts == [(each.event_id, each.kind, each.score, each.sample) for each in truth.values()]
     assert told["ports"][0]["rejected"] > 0
