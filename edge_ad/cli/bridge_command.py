@@ -30,13 +30,14 @@ from edge_ad.firmware_bridge.ports import DEFAULT_BAUD
               help="Folder of the outbox: nothing is lost over a restart (default: systemd's STATE_DIRECTORY, else "
               "none is kept).")  # fmt: skip
 @click.option("--node", help="Name of this device in MQTT topics (default: its host name).")
+@click.option("--http", metavar="[HOST:]PORT", help="Answer /health and /metrics there.")
 @click.option("--baud", type=click.IntRange(1), default=DEFAULT_BAUD, show_default=True)
 @click.option("--format", "wire", type=click.Choice(["auto", "link", "json"]), default="auto", show_default=True,
               help="What comes on the lines: frames of the link, or JSON lines.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def command(
-    ports: tuple[str, ...], sinks: tuple[str, ...], state: Path | None, node: str | None, baud: int, wire: Any,
-    as_json: bool,
+    ports: tuple[str, ...], sinks: tuple[str, ...], state: Path | None, node: str | None, http: str | None, baud: int,
+    wire: Any, as_json: bool,
 ) -> None:  # fmt: skip
     """Carry the events of microcontrollers on serial lines to MQTT and other receivers.
 
@@ -57,6 +58,7 @@ def command(
         baud=baud,
         format=wire,
         state=state_folder(state),
+        http=http,
     )
     with ExitStack() as opened:
         bridge = opened.enter_context(Bridge(config))

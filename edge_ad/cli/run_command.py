@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 @click.option("--keep", "state_folder", type=click.Path(path_type=Path, file_okay=False),
               help="Folder for the outbox and for what the stream goes on from: nothing is lost over a restart, and "
               "what fails is opened again for ever.")  # fmt: skip
+@click.option("--http", metavar="[HOST:]PORT", help="Answer /health and /metrics there.")
 @click.option("--k", type=click.IntRange(1), help="An event begins when K … (default: 1)")
 @click.option("--n", type=click.IntRange(1), help="… of the last N frames are anomalous. (default: 1)")
 @click.option("--release", type=click.IntRange(0),
@@ -59,7 +60,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def command(
     what: str, source_url: str | None, sink_urls: tuple[str, ...], check: bool, target: str | None, stream: str | None,
-    node: str | None, state_folder: Path | None, threshold: float | None, threads: int | None,
+    node: str | None, state_folder: Path | None, http: str | None, threshold: float | None, threads: int | None,
     board: str | None, port: str | None, baud: int, state: Path | None, as_json: bool, **rules: Any,
 ) -> None:  # fmt: skip
     """Watch sources and report anomalies.
@@ -77,16 +78,14 @@ def command(
     set_up_logging(debug=bool(os.environ.get("EDGE_AD_DEBUG")))
     with ExitStack() as opened:
         if what.endswith(".toml"):
-            given = {
-                k: v
-                for k, v in {**rules, "source": source_url, "threshold": threshold, "target": target}.items()
-                if v
-            }
-            if given or sink_urls:
-                raise UsageError(
-                    f"a station file says all of it; leave out --{[*given, 'sink'][0].replace('_', '-')}",
-                    where=what,
-                )
+            beside = {
+                **rules, "source": source_url, "sink": sink_urls, "threshold": threshold, "target": target,
+                "stream": stream, "node": node, "keep": state_folder, "http": http, "threads": threads,
+                "board": board, "port": port,
+            }  # fmt: skip
+            given = [name.replace("_", "-") for name, value in beside.items() if value not in (None, ())]
+            if given:
+                raise UsageError(f"a station file says all of it; leave out --{given[0]}", where=what)
             config = read_station(Path(what))
             opened.enter_context(_working_in(Path(what).parent))
             retry = True
@@ -95,7 +94,8 @@ def command(
                 raise UsageError("say what to watch", hint="--source camera:0, or give a station file")
             config = _one_stream(
                 what, source_url, sink_urls or ("stdout",), target=target, stream=stream, node=node, threads=threads,
-                state=state_folder, threshold=threshold, board=board_address(board, port, baud, state), rules=rules,
+                state=state_folder, http=http, threshold=threshold, board=board_address(board, port, baud, state),
+                rules=rules,
             )  # fmt: skip
             retry = state_folder is not None
         if check:
@@ -120,7 +120,8 @@ def command(
 
 def _one_stream(
     bundle: str, source: str, sinks: tuple[str, ...], *, target: str | None, stream: str | None, node: str | None,
-    threads: int | None, state: Path | None, threshold: float | None, board: Any, rules: dict[str, Any],
+    threads: int | None, state: Path | None, http: str | None, threshold: float | None, board: Any,
+    rules: dict[str, Any],
 ) -> StationConfig:  # fmt: skip
     """The options of the command as a station of one stream."""
     from edge_ad.runtime.events import topic_id
@@ -132,6 +133,7 @@ def _one_stream(
         return StationConfig(
             node=node,
             state=state,
+            http=http,
             stream=[
                 StreamTable(
                     name=stream or topic_id(without_login(source)),

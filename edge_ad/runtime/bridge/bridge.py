@@ -19,7 +19,9 @@ from edge_ad.firmware_bridge.ports import DEFAULT_BAUD
 from edge_ad.runtime.bridge.carrier import BACKOFF_S, PREFIX, Carrier, PortReport
 from edge_ad.runtime.bridge.origin import Origin, Registry
 from edge_ad.runtime.bridge.wire import WireFormat
+from edge_ad.runtime.operations.http import MonitorServer
 from edge_ad.runtime.operations.notify import Notifier
+from edge_ad.runtime.operations.snapshot import Snapshot
 from edge_ad.runtime.outbox.courier import SinkReport
 from edge_ad.runtime.outbox.queue import Limits, Outbox
 from edge_ad.runtime.reporting import Reporting
@@ -57,7 +59,8 @@ class PortPattern:
 
 @dataclass(frozen=True)
 class BridgeConfig:
-    """node: in topics. sinks: URLs. state: folder of the outbox; None keeps all in memory. scan_s: how often it is
+    """node: in topics. sinks: URLs. state: folder of the outbox; None keeps all in memory. http: address
+    at which `/health` and `/metrics` answer. scan_s: how often it is
     looked for new ports. health_s: how often the streams' health is told."""
 
     node: str
@@ -68,6 +71,7 @@ class BridgeConfig:
     state: Path | None = None
     max_mb: float = 64.0
     commit_ms: float = 50.0
+    http: str | None = None
     scan_s: float = 1.0
     health_s: float = 60.0
     backoff_s: tuple[float, float] = BACKOFF_S
@@ -125,6 +129,10 @@ class Bridge:
                 if key.startswith(PREFIX):
                     self._origin(key.removeprefix(PREFIX)).restore(kept)
             self.reporting = Reporting(self.outbox, sinks)
+            self._monitor = None
+            if config.http is not None:
+                self._monitor = MonitorServer(config.http, self.snapshot)
+                opened.callback(self._monitor.close)
             self._opened = opened.pop_all()
 
     def __enter__(self) -> Bridge:
@@ -145,6 +153,8 @@ class Bridge:
         try:
             self._scan()
             self.reporting.start(self._device(), self.command)
+            if self._monitor is not None:
+                self._monitor.start()
             health_due = time.monotonic() + self.config.health_s
             while not self._stop.wait(self.config.scan_s):
                 self._scan()
@@ -164,6 +174,11 @@ class Bridge:
             self.outbox.close()
         told = {**self._gone, **{carrier.port: carrier.report() for carrier in carriers}}
         return BridgeSummary(tuple(told.values()), reports)
+
+    def snapshot(self) -> Snapshot:
+        """How the device is now."""
+        views = tuple(view for carrier in self._all() for view in carrier.views())
+        return Snapshot(self.config.node, __version__, views, self.outbox.stats(), self.reporting.reports())
 
     def command(self, command: Command) -> Mapping[str, Any]:
         """`statistics`, for one stream or all. Raises UsageError for anything else."""
@@ -190,9 +205,9 @@ class Bridge:
                 if device not in devices:  # one that has several names is opened once
                     devices.add(device)
                     wanted[port] = pattern
-        for port in self._carriers.keys() - wanted.keys():
+        for port in [port for port in self._carriers if port not in wanted]:
             self._lose(port)
-        for port in wanted.keys() - self._carriers.keys():
+        for port in [port for port in wanted if port not in self._carriers]:
             self._gain(port, wanted[port])
 
     def _gain(self, port: str, pattern: PortPattern) -> None:

@@ -21,6 +21,7 @@ from edge_ad.runtime.bridge.origin import Origin
 from edge_ad.runtime.bridge.wire import Kind, Said, Wire, WireFormat, read_event
 from edge_ad.runtime.events import Event, State
 from edge_ad.runtime.notes import Availability, Health, Note
+from edge_ad.runtime.operations.snapshot import StreamView
 from edge_ad.runtime.outbox.queue import Outbox
 from edge_ad.runtime.sources.rows.lines import open_reader
 from edge_ad.runtime.sources.rows.reading import PortReader
@@ -117,13 +118,24 @@ class Carrier:
             self.show_health(name)
 
     def show_health(self, name: str) -> Health:
-        """How a stream fares; all but `events` is of its whole port."""
-        health = Health(
+        """Have the sinks show how a stream fares."""
+        health = self.health(name)
+        self._note(health)
+        return health
+
+    def health(self, name: str) -> Health:
+        """How a stream fares; the counts are those of its whole port."""
+        return Health(
             ts=datetime.now(timezone.utc), stream=name, online=self._told_online, events=self.origin.events,
             dropped=0, unreadable=self._n_rejected, gaps=self.origin.missing,
         )  # fmt: skip
-        self._note(health)
-        return health
+
+    def views(self) -> list[StreamView]:
+        """Its streams, for who watches the device."""
+        return [
+            StreamView(self.health(name), event.bundle, event.threshold, event.score)
+            for name, event in list(self.origin.last.items())
+        ]
 
     @property
     def _n_rejected(self) -> int:

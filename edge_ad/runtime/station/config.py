@@ -9,13 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from edge_ad.bundle.manifest import Finite, Label
-from edge_ad.errors import StationError
+from edge_ad.errors import StationError, UsageError
 from edge_ad.firmware_bridge.ports import DEFAULT_BAUD
 from edge_ad.runtime.decision import DecisionConfig
 from edge_ad.runtime.events import TopicId
+from edge_ad.runtime.operations.http import parse_address
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -98,15 +99,26 @@ class StationConfig(_Table):
 
     node: the device's name, by default its host name. state: folder of the outbox and of what streams go on from after
     a restart; by default the one that systemd gives (STATE_DIRECTORY), else nothing is kept. health_s: how often a
-    stream's health is told.
+    stream's health is told. http: address at which `/health` and `/metrics` answer.
     """
 
     node: TopicId | None = None
     state: Path | None = None
     health_s: Annotated[float, Field(gt=0)] = 60.0
+    http: str | None = None
     outbox: OutboxTable = OutboxTable()
     stream: Annotated[list[StreamTable], Field(min_length=1, max_length=MAX_STREAMS)]
     sink: list[SinkTable] = []
+
+    @field_validator("http")
+    @classmethod
+    def _is_address(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                parse_address(value)
+            except UsageError as error:
+                raise ValueError(str(error)) from error
+        return value
 
     @model_validator(mode="after")
     def _names_differ(self) -> StationConfig:

@@ -21,6 +21,7 @@ from edge_ad.runtime.events import EventWriter, Where
 from edge_ad.runtime.localise import locator
 from edge_ad.runtime.notes import Availability, Crop, Health
 from edge_ad.runtime.operations.drift import DriftMonitor
+from edge_ad.runtime.operations.snapshot import LatencyHistogram, StreamView
 from edge_ad.runtime.reporting import Reporting
 from edge_ad.runtime.scorer import Scorer
 from edge_ad.runtime.sinks.base import StreamInfo
@@ -67,6 +68,8 @@ class RunningStream:
         self.payload: Payload = self.shared.payload
         thresholds = self.payload.thresholds
         reference = None if thresholds is None else thresholds.reference
+        self.latency = LatencyHistogram()
+        self._last_score: float | None = None
         self.drift = None if reference is None else DriftMonitor(reference)
         self.judge: Judge = self._judge(self._decision())
         position = self.judge.restore(self.reporting.outbox.state(self.table.name))
@@ -160,6 +163,12 @@ class RunningStream:
             backlog=stats.depth,
             lost_events=stats.lost_events,
             lost_scores=stats.lost_scores,
+        )
+
+    def view(self) -> StreamView:
+        """For who watches the device."""
+        return StreamView(
+            self.health(), self.live.digest, self.judge.decision.threshold, self._last_score, self.latency
         )
 
     def command(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -269,6 +278,8 @@ class RunningStream:
     def _judged(self, result: Result) -> None:
         self.online = True
         self.on_alive(self.name)
+        self._last_score = result.scored.score
+        self.latency.observe(result.scored.latency_us)
         self._look_for_drift(result.scored.score)
         if self.on_result is not None:
             self.on_result(result)

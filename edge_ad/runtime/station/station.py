@@ -15,7 +15,9 @@ from typing import Any
 from edge_ad import __version__
 from edge_ad.errors import UsageError
 from edge_ad.runtime.events import new_boot_id, topic_id
+from edge_ad.runtime.operations.http import MonitorServer
 from edge_ad.runtime.operations.notify import Notifier
+from edge_ad.runtime.operations.snapshot import Snapshot
 from edge_ad.runtime.outbox.courier import SinkReport
 from edge_ad.runtime.outbox.queue import Limits, Outbox
 from edge_ad.runtime.reporting import Reporting
@@ -99,6 +101,10 @@ class Station:
                 )
                 self.streams.append(running)
                 opened.callback(running.close)
+            self._monitor = None
+            if config.http is not None:
+                self._monitor = MonitorServer(config.http, self.snapshot)
+                opened.callback(self._monitor.close)
             self._opened = opened.pop_all()
 
     def __enter__(self) -> Station:
@@ -118,6 +124,8 @@ class Station:
         self._started = True  # sinks are closed by who delivers to them
         infos = tuple(running.info() for running in self.streams)
         self.reporting.start(DeviceInfo(self.node, __version__, infos), self.command)
+        if self._monitor is not None:
+            self._monitor.start()
         failures: list[BaseException] = []
         threads = [
             threading.Thread(target=self._run_one, args=(running, failures), name=f"stream {running.name}")
@@ -155,6 +163,13 @@ class Station:
             raise UsageError(f"there is no stream '{command.stream}'")
         answers = {r.name: r.command(command.name, dict(command.arguments)) for r in running}
         return answers if command.stream is None else answers[command.stream]
+
+    def snapshot(self) -> Snapshot:
+        """How the device is now."""
+        return Snapshot(
+            self.node, __version__, tuple(running.view() for running in self.streams), self.outbox.stats(),
+            self.reporting.reports(),
+        )  # fmt: skip
 
     def _close_unused(self, sink: Sink) -> None:
         if not self._started:

@@ -3,63 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from fed_station import Running
 from mosquitto import Mosquitto, Subscriber, wait_until
 from series_bundle import make_series_bundle
-
-from edge_ad.runtime.station.config import read_station
-from edge_ad.runtime.station.station import Station, StationSummary
 
 pytest.importorskip("openvino")
 
 BASE = "edge-ad/line3/pump"
-STATION = """
-node = "line3"
-state = "{folder}/keep"
-[[stream]]
-name = "pump"
-bundle = "{folder}/b.edgead"
-source = "rows:{folder}/rows?format=csv"
-[[sink]]
-url = "mqtt://127.0.0.1:{port}"
-"""
-
-
-class Running:
-    """A station in a thread, fed through a FIFO, and somebody who listens."""
-
-    def __init__(self, folder: Path, port: int) -> None:
-        self.folder = folder
-        if not (folder / "rows").exists():
-            os.mkfifo(folder / "rows")
-        (folder / "s.toml").write_text(STATION.format(folder=folder, port=port))
-        self.station = Station(read_station(folder / "s.toml"), retry=True)
-        self.summary: StationSummary | None = None
-        self.thread = threading.Thread(target=self._run)
-        self.thread.start()
-        self.pipe = (folder / "rows").open("w")
-        self.pipe.write("a,b\n")
-
-    def _run(self) -> None:
-        with self.station:
-            self.summary = self.station.run()
-
-    def feed(self, *values: float) -> None:
-        self.pipe.write("".join(f"{value},{value}\n" for value in values))
-        self.pipe.flush()
-
-    def stop(self) -> None:
-        self.station.stop()
-        self.thread.join(60)
-        self.pipe.close()
-        assert not self.thread.is_alive()
 
 
 @pytest.fixture
