@@ -135,6 +135,11 @@ class Decision:
         end, since nothing need lie above the threshold."""
         return self._lower if verdict == "uncertain" else self.threshold
 
+    @property
+    def release_level(self) -> float:
+        """A frame at or below it is quiet: it neither begins an event nor keeps one open."""
+        return self._release_level
+
     def is_new_peak(self, score: float) -> bool:
         """Whether a frame with this score, given to `step` next, would be the highest of an event."""
         return score > self._lower and (self._event is None or score > self._peak)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -106,6 +107,33 @@ def test_what_is_wrong_is_one_line(folder: Path, wrong: str, right: str, message
     done = edge_ad(folder, "run", "station.toml")
     assert done.returncode in (1, 2) and message in done.stderr, done.stderr
     assert done.stderr.strip().splitlines()[-1].startswith("error: ") and "Traceback" not in done.stderr
+
+
+def test_of_channels_that_move_together_the_majority_has_to_agree(folder: Path) -> None:
+    """Both channels loud, and later one of them alone; without the rule both are events."""
+    (folder / "b.edgead").unlink()
+    shutil.rmtree(folder / "b.files")
+    make_series_bundle(folder / "b.edgead", length=64, hop=4, by_channel=True)
+    rng = np.random.default_rng(1)
+    rows = np.repeat(rng.normal(0, 0.5, (1200, 1)), 2, axis=1) + rng.normal(0, 0.05, (1200, 2))
+    rows[400:410] *= 40
+    rows[800:810, 1] *= 40
+    np.save(folder / "x.npy", rows.astype(np.float32))
+    for rule, expected in (("", 2), ("majority = { correlation = 0.6 }", 1)):
+        station = f"""
+            [[stream]]
+            name = "one"
+            bundle = "b.edgead"
+            source = "series:x.npy"
+            {rule}
+        """
+        (folder / "station.toml").write_text(station)
+        done = edge_ad(folder, "run", "station.toml", "--json")
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["streams"]["one"]["events"] == expected
+    (folder / "station.toml").write_text(station.replace("0.6", "1.6"))
+    done = edge_ad(folder, "run", "station.toml")
+    assert done.returncode in (1, 2) and "stream[1].majority.correlation" in done.stderr
 
 
 def test_options_beside_a_station_file_are_refused(folder: Path) -> None:

@@ -20,16 +20,21 @@ THRESHOLD = 1.0
 
 def make_series_bundle(
     path: Path, *, channels: Sequence[str] = ("a", "b"), length: int = 8, hop: int = 1, rate_hz: float | None = None,
-    thresholds: dict[str, Any] | None = None,
+    thresholds: dict[str, Any] | None = None, by_channel: bool = False,
 ) -> Path:  # fmt: skip
-    """Write `path`: windows of `length` rows, score = mean of squares, threshold 1."""
+    """Write `path`: windows of `length` rows, threshold 1; score = mean of squares, or by channel: log(1 + that of the
+    channel with the largest)."""
     import openvino as ov
     from openvino import opset13 as ops
 
     shape = (1, len(channels), length)
     window = ops.parameter(shape, np.float32, name="input")
-    mean = ops.reduce_mean(ops.multiply(window, window), np.array([1, 2]), keep_dims=True)
-    named = ops.reshape(mean, np.array([1, 1, 1, 1]), special_zero=False)
+    mean = ops.reduce_mean(
+        ops.multiply(window, window), np.array([2] if by_channel else [1, 2]), keep_dims=True
+    )
+    named = ops.reshape(
+        mean, np.array([1, 1, len(channels)] if by_channel else [1, 1, 1, 1]), special_zero=False
+    )
     named.output(0).set_names({"map"})
     model = ov.Model([named.output(0)], [window], "mean_of_squares")
     model.inputs[0].set_names({"input"})
@@ -37,6 +42,9 @@ def make_series_bundle(
     files.mkdir()
     ov.save_model(model, files / "model.xml", compress_to_fp16=False)
     head = HeadSpec(name="map-max", params={"output": "map", "gain": [1.0], "offset": 0.0, "pad": 0})
+    if by_channel:
+        params = {"output": "map", "streams": ["square"], "scale": [[1.0] * len(channels)], "top": 1}
+        head = HeadSpec(name="error-streams", params=params)
     engine = OpenVinoEngine(files / "model.xml", threads=1)
     rng = np.random.default_rng(0)
     golden = make_golden([rng.normal(size=shape).astype(np.float32) for _ in range(2)], engine, head, ["map"])

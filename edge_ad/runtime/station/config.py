@@ -44,12 +44,19 @@ class BoardTable(_Table):
         return self
 
 
+class MajorityTable(_Table):
+    """correlation: channels move together when the absolute value of their rank correlation is at least this."""
+
+    correlation: Annotated[float, Field(gt=0, le=1)] = 0.8
+
+
 class StreamTable(_Table):
     """One stream: a bundle that judges a source.
 
     bundle: `dir:FOLDER` (what flash made live there) or a .edgead file. threshold: in place of the bundle's own.
     stall_s: a live source that is silent for so long is opened anew. keep_scores: every so many frames a score goes
     through the outbox like an event; 0: none do. crops: JPEG pictures of what is anomalous, for sinks that take them.
+    majority: only what several channels that move together say counts.
     decision: as `DecisionConfig`; `release` defaults to 0 for folders of images and to 3 for everything else.
     """
 
@@ -63,6 +70,7 @@ class StreamTable(_Table):
     stall_s: Annotated[float, Field(gt=0)] = 10.0
     keep_scores: Annotated[int, Field(ge=0)] = 0
     crops: bool = False
+    majority: MajorityTable | None = None
     decision: dict[str, Any] = {}
 
     @model_validator(mode="after")
@@ -162,6 +170,7 @@ def checked(where: str) -> Iterator[None]:
 
 _TABLES: dict[str, type[BaseModel]] = {
     "": StationConfig, "outbox": OutboxTable, "stream": StreamTable, "board": BoardTable, "sink": SinkTable,
+    "majority": MajorityTable,
 }  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from edge_ad.runtime.decision import Decision, DecisionConfig
 from edge_ad.runtime.deployment import LiveBundle
 from edge_ad.runtime.events import EventWriter, Where
 from edge_ad.runtime.localise import locator
+from edge_ad.runtime.majority import majority
 from edge_ad.runtime.notes import Availability, Crop, Health
 from edge_ad.runtime.operations.drift import DriftMonitor
 from edge_ad.runtime.operations.snapshot import LatencyHistogram, StreamView
@@ -30,7 +31,7 @@ from edge_ad.runtime.sources.base import Source
 from edge_ad.runtime.sources.capture import without_login
 from edge_ad.runtime.station.config import StreamTable
 from edge_ad.runtime.station.engines import Engines, Shared
-from edge_ad.runtime.stream.judge import Judge, Result
+from edge_ad.runtime.stream.judge import Cap, Judge, Result
 from edge_ad.runtime.stream.stream import Stream
 from edge_ad.runtime.stream.summary import StreamSummary
 
@@ -234,8 +235,13 @@ class RunningStream:
         return Judge(
             decision, writer, self.reporting.outbox, self.reporting.note, origin=origin, live=True,
             locate=locator(self.live.manifest.input, self.payload.head), keep_scores=self.table.keep_scores,
-            show_crop=self._show_crop if self.table.crops else None,
+            cap=self._cap(), show_crop=self._show_crop if self.table.crops else None,
         )  # fmt: skip
+
+    def _cap(self) -> Cap | None:
+        if self.table.majority is None:
+            return None
+        return majority(self.table.majority.correlation, self.live.manifest.input).cap
 
     def _show_crop(self, event_id: str, image: npt.NDArray[np.generic], where: Where | None) -> None:
         from edge_ad.runtime.crops import crop_jpeg

@@ -25,6 +25,8 @@ from edge_ad.runtime.stream.summary import StreamSummary
 LATENCY_WINDOW = 10_000  # frames, the last ones, that the latency figures are of
 SCORE_INTERVAL_S = 1.0  # how often a score is shown
 
+# The score to judge by, of a sample, what the network says of it, and a level that is quiet.
+Cap = Callable[[Sample, Scored, float], float]
 # Takes an event's id, the image (H, W, 3) of its highest frame, and where in it.
 OnCrop = Callable[[str, npt.NDArray[np.generic], Where | None], None]
 
@@ -111,10 +113,11 @@ class Judge:
     def __init__(
         self, decision: Decision, writer: EventWriter, outbox: Outbox, show: Callable[[Note], None], *,
         origin: str, live: bool, locate: Locate | None = None, keep_scores: int = 0,
-        cap: Callable[[Scored], float] | None = None, show_crop: OnCrop | None = None,
+        cap: Cap | None = None, show_crop: OnCrop | None = None,
     ):  # fmt: skip
         """show: takes notes. origin: see Memory. keep_scores: every so many frames a score is kept as events are; 0:
-        none. cap: the score that is judged in place of the network's (`edge_ad.runtime.majority`). show_crop: takes the
+        none. cap: the score to judge by, of a sample, what the network says, and a level that
+        is quiet (`edge_ad.runtime.majority`). show_crop: takes the
         image of an event's highest frame, when it begins and when it ends."""
         self.decision = decision
         self.counts = Counts()
@@ -172,7 +175,7 @@ class Judge:
         decision, counts = self.decision, self.counts
         if sample.gap:
             self.gap()
-        score = scored.score if self._cap is None else self._cap(scored)
+        score = scored.score if self._cap is None else self._cap(sample, scored, decision.release_level)
         frame = self._last = _Frame(sample.ts, score, scored.latency_us, sample.position)
         verdict = decision.verdict(score)
         new_peak = decision.is_new_peak(score)
