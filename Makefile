@@ -28,6 +28,7 @@ test-slow: setup
 
 bench: setup
 	$(BIN)/python tests/bench/latency.py
+	$(BIN)/python tests/bench/runtime.py
 	$(BIN)/python tests/bench/boards.py
 	$(BIN)/python tests/bench/peers.py
 	$(BIN)/python tests/bench/scan_statistics.py
