@@ -246,20 +246,22 @@ class Golden(Spec):
 class Payload(_Sparse):
     """One compiled form of the detector.
 
-    parts: model files of further networks that the score head calls, by name.
+    parts: model files of further networks that the score head calls, by name. architectures: machines that it is for,
+    as `platform.machine()` names them; empty: any.
     thresholds: None where no normal data was given; who runs it has to name one. drift: None where no float form
     of the network was there to compare with.
     """
 
-    later: ClassVar[tuple[str, ...]] = ("parts",)
+    later: ClassVar[tuple[str, ...]] = ("parts", "architectures")
 
     target: Label
     engine: Label
-    precision: Literal["fp32", "int8"]
+    precision: Literal["fp32", "fp16", "int8"]
     model: str
     files: list[str]
     outputs: list[Label]
     parts: dict[Label, str] = {}
+    architectures: list[Label] = []
     options: dict[str, Any] = {}
     head: HeadSpec
     thresholds: PayloadThresholds | None
