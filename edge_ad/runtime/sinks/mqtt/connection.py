@@ -135,7 +135,7 @@ class Connection:
     def _log_in(self, topics: Sequence[str]) -> None:
         name, timeout_s = self._address.name, self._address.options.connect_timeout_s
         found = self._client.socket()
-        if isinstance(found, socket.socket):  # small packets wait for nothing: twice as many acknowledged events a second
+        if isinstance(found, socket.socket):  # small packets wait for nothing
             found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._client.loop_start()
         try:
