@@ -194,6 +194,7 @@ def test_killed_at_any_moment_it_loses_nothing_and_repeats_no_number(
             bridge.kill()
             bridge.start()
         devices[0].send_until_acknowledged(each)
+    wait_until(lambda: is_open(devices[0].path))  # the last start is done
     bridge.stop()
     events = list({each.seq: each for each in written(tmp_path / "e.jsonl")}.values())
     assert [(each.event_id, each.kind) for each in events] == [(each.event_id, each.kind) for each in sent]
