@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import platform
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,6 +50,7 @@ def assemble(detector: Detector, form: Verified, payload: Payload, files: dict[s
         test=None if test is None else test.figures,
         parity=ExportParity(n=form.parity.n, worst=form.parity.worst, allowed=form.parity.allowed),
         budget=payload.budget,
+        stand_in=bool(payload.architectures) and platform.machine() not in payload.architectures,
         decisions=_decisions(detector, form),
         warnings=_warnings(form),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,6 +27,8 @@ class CapturedPart:
 
     onnx: bytes
     inputs: Callable[[Mapping[str, Tensor]], Iterator[Tensor]]
+    network: nn.Module | None = None
+    shape: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,8 @@ class Captured:
 
     onnx: the part to be quantized. front, tail: what comes before and after it and stays exact, or None. The front's
     outputs are called `edge_0`, `edge_1`, …; the core takes the first of them under the same names, the tail takes the
-    core's outputs (`core_0`, …) and the front's others. exact_types, pixels: as `Staged`'s.
+    core's outputs (`core_0`, …) and the front's others. exact_types, pixels: as `Staged`'s. network: where all of it
+    comes from, for targets that do not go by ONNX; None for a network that came as ONNX.
     """
 
     onnx: bytes
@@ -45,6 +49,7 @@ class Captured:
     parts: Mapping[str, CapturedPart] = field(default_factory=dict)
     exact_types: tuple[str, ...] = ()
     pixels: bool = False
+    network: nn.Module | None = None
 
 
 @dataclass(frozen=True)
@@ -57,19 +62,25 @@ class Parity:
 
 
 @torch.no_grad()
-def capture(detector: Detector) -> Captured:
-    """Export the detector's simplified network, and its parts, with static shapes."""
+def capture(detector: Detector, opset: int = OPSET) -> Captured:
+    """Export the detector's simplified network, and its parts, with static shapes.
+
+    opset: of ONNX; below the default, by torch's older exporter, which takes newer operators apart.
+    """
     example = torch.zeros(detector.input.shape, dtype=getattr(torch, detector.input.dtype))
     parts = {
         name: CapturedPart(
-            _export(part.network, (torch.zeros(part.shape),), ["input"], part.outputs), part.inputs
+            _export(part.network, (torch.zeros(part.shape),), ["input"], part.outputs, opset),
+            part.inputs,
+            part.network,
+            part.shape,
         )
         for name, part in detector.parts().items()
     }
     network = detector.simplified()
     if not isinstance(network, Staged):
-        onnx = _export(network, (example,), [detector.input.name], detector.outputs)
-        return Captured(onnx, detector.input, detector.outputs, parts=parts)
+        onnx = _export(network, (example,), [detector.input.name], detector.outputs, opset)
+        return Captured(onnx, detector.input, detector.outputs, parts=parts, network=network)
     edges = as_tuple(network.front(example))
     names = [f"edge_{i}" for i in range(len(edges))]
     n = network.core_inputs
@@ -77,23 +88,26 @@ def capture(detector: Detector) -> Captured:
     core_names = [f"core_{i}" for i in range(len(made))] if network.tail is not None else detector.outputs
     tail = None
     if network.tail is not None:
-        tail = _export(network.tail, (*made, *edges[n:]), [*core_names, *names[n:]], detector.outputs)
+        tail = _export(network.tail, (*made, *edges[n:]), [*core_names, *names[n:]], detector.outputs, opset)
     return Captured(
-        onnx=_export(network.core, edges[:n], names[:n], core_names),
+        onnx=_export(network.core, edges[:n], names[:n], core_names, opset),
         input=detector.input,
         outputs=detector.outputs,
-        front=_export(network.front, (example,), [detector.input.name], names),
+        front=_export(network.front, (example,), [detector.input.name], names, opset),
         tail=tail,
         parts=parts,
         exact_types=network.exact_types,
         pixels=network.pixels,
+        network=network,
     )
 
 
 def _export(
-    network: nn.Module, examples: tuple[torch.Tensor, ...], inputs: Sequence[str], outputs: Sequence[str]
-) -> bytes:
+    network: nn.Module, examples: tuple[torch.Tensor, ...], inputs: Sequence[str], outputs: Sequence[str], opset: int
+) -> bytes:  # fmt: skip
     """ONNX bytes of one module."""
+    if opset < OPSET:
+        return _export_older(network, examples, inputs, outputs, opset)
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     with warnings.catch_warnings():
@@ -113,6 +127,20 @@ def _export(
             logger.setLevel(level)
     assert program is not None
     return program.model_proto.SerializeToString()
+
+
+def _export_older(
+    network: nn.Module, examples: tuple[torch.Tensor, ...], inputs: Sequence[str], outputs: Sequence[str], opset: int
+) -> bytes:  # fmt: skip
+    """By torch's exporter for opsets that the present one does not reach."""
+    content = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            network.eval(), examples, content, dynamo=False, opset_version=opset, input_names=list(inputs),
+            output_names=list(outputs),
+        )  # fmt: skip
+    return content.getvalue()
 
 
 @torch.no_grad()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -57,7 +57,7 @@ def compile_bundle(
     out: Path,
     *,
     max_false_alarms: float,
-    precision: Precision = "int8",
+    precision: Precision | None = None,
     reject: float | None = None,
     threshold_range: tuple[float, float] | None = None,
     stage: Stage,
@@ -78,16 +78,16 @@ def compile_bundle(
     if reject is not None:
         rejection_band(order, planned, reject)
     done = stage("capture", 1)
-    captured = capture(detector)
+    captures = {opset: capture(detector, opset) for opset in sorted({target.opset for target in targets})}
     done()
     parts: list[Assembled] = []
     members: dict[str, bytes] = {}
-    for target in targets:
+    for target, chosen in forms(targets, precision):
         with verified(
             detector,
-            captured,
+            captures[target.opset],
             target,
-            precision,
+            chosen,
             data,
             normals,
             max_false_alarms,
@@ -126,17 +126,26 @@ def compile_bundle(
     return Compiled(out, digest, full, html)
 
 
+def forms(targets: Sequence[Target], precision: Precision | None) -> Iterator[tuple[Target, Precision]]:
+    """Each payload to be made: a target, renamed for what it holds beside its default, and a precision."""
+    for target in targets:
+        yield target, precision or target.precisions[0]
+        if precision is None:
+            for other in target.also:
+                yield replace(target, name=f"{target.name}-{other}"), other
+
+
 def tool_versions() -> dict[str, str]:
     """Versions of everything that shapes a payload."""
     return {name: edge_ad.__version__ if name == "edge-ad" else version(name) for name in _TOOLS}
 
 
-def _check_arguments(targets: Sequence[Target], precision: Precision, out: Path) -> None:
+def _check_arguments(targets: Sequence[Target], precision: Precision | None, out: Path) -> None:
     names = [target.name for target in targets]
     if not names or len(set(names)) != len(names):
         raise UsageError("name each target once", hint="e.g. --target openvino-cpu")
     for target in targets:
-        if precision not in target.precisions:
+        if precision is not None and precision not in target.precisions:
             raise TargetError(
                 f"'{target.name}' has no {precision}", hint=f"it has: {', '.join(target.precisions)}"
             )
@@ -154,17 +163,23 @@ def _payload(detector: Detector, form: Verified) -> tuple[Payload, dict[str, byt
     folder = f"payload/{target.name}"
     files = {f"{folder}/{name}": content for name, content in compiled.lowered.files.items()}
     golden_name = f"golden/{target.name}.npz"
-    rtol = target.golden_rtol[compiled.lowered.precision]
+    precision = compiled.lowered.precision
+    rtol, basis = target.golden_rtol[precision], target.golden_basis[precision]
+    if target.golden is not None:
+        rtol, basis = target.golden(compiled.lowered, form.golden_inputs)
     golden = make_golden(form.golden_inputs, compiled.engine, compiled.head, detector.outputs)
     payload = Payload(
         target=target.name,
         engine=target.engine,
-        precision=compiled.lowered.precision,
+        precision=precision,
         model=f"{folder}/{compiled.lowered.model}",
         files=sorted(files),
         outputs=list(detector.outputs),
         parts={name: f"{folder}/{file}" for name, file in compiled.lowered.parts.items()},
-        options=target.options,
+        architectures=list(target.architectures),
+        options=target.options
+        if target.engine != "onnxruntime"
+        else {**target.options, "precision": precision},
         head=compiled.head,
         thresholds=form.thresholds,
         drift=form.drift,
@@ -174,7 +189,7 @@ def _payload(detector: Detector, form: Verified) -> tuple[Payload, dict[str, byt
             count=len(form.golden_inputs),
             atol=0.0,
             rtol=rtol,
-            basis=target.golden_basis[compiled.lowered.precision],
+            basis=basis,
         ),
         built_on={"isa": form.engine.isa, "kernels": form.engine.details.get("kernels", "")},
         decisions=compiled.lowered.decisions,

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from edge_ad.bundle.manifest import Budget
-from edge_ad.compile.capture import Captured
+from edge_ad.compile.capture import OPSET, Captured
 from edge_ad.compile.cost import Cost
 from edge_ad.runtime.engines.base import Tensor
 
-Precision = Literal["fp32", "int8"]
+Precision = Literal["fp32", "fp16", "int8"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,10 @@ class Target:
 
     lower: (captured, precision, calibration or None for fp32) -> Lowered. budget: what that costs here, and
     whether it fits. golden_rtol, golden_basis: tolerance of golden vectors relative to the largest value, by
-    precision, and where it comes from. options: the engine's, written into the payload.
+    precision, and where it comes from; golden: where that is measured on the payload itself, from its files and the
+    golden inputs. options: the engine's, written into the payload. precisions: the first one is the default; also:
+    those that a bundle holds beside it, each as a payload of its own. opset: of the ONNX that `lower` is given.
+    architectures: as of `Payload`.
     """
 
     name: str
@@ -54,4 +57,8 @@ class Target:
     golden_rtol: dict[Precision, float]
     golden_basis: dict[Precision, str]
     options: dict[str, Any] = field(default_factory=dict)
+    opset: int = OPSET
+    also: tuple[Precision, ...] = ()
+    architectures: tuple[str, ...] = ()
+    golden: Callable[[Lowered, list[Tensor]], tuple[float, str]] | None = None
     limits: dict[str, int] = field(default_factory=dict)

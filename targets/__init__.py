@@ -12,6 +12,10 @@ _MODULES = {
     "cortex-m4": ("edge_ad.targets.microcontroller", "CORTEX_M4"),
     "cortex-m55": ("edge_ad.targets.microcontroller", "CORTEX_M55"),
     "cortex-m7": ("edge_ad.targets.microcontroller", "CORTEX_M7"),
+    "jetson-nano": ("edge_ad.targets.jetson", "JETSON_NANO"),
+    "jetson-orin": ("edge_ad.targets.jetson", "JETSON_ORIN"),
+    "jetson-xavier": ("edge_ad.targets.jetson", "JETSON_XAVIER"),
+    "onnx-cpu": ("edge_ad.targets.onnx_cpu", "TARGET"),
     "openvino-cpu": ("edge_ad.targets.openvino_cpu", "TARGET"),
     "posix": ("edge_ad.targets.microcontroller", "POSIX"),
 }

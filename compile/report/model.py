@@ -93,7 +93,7 @@ class PayloadReport(Spec):
     engine: str = Field(description="inference engine on the device")
     engine_version: str = Field(description="version of the engine that verified it")
     provider: str = Field(description="execution provider that really ran")
-    precision: Literal["fp32", "int8"] = Field(description="number format of the network")
+    precision: Literal["fp32", "fp16", "int8"] = Field(description="number format of the network")
     isa: str = Field(description="instruction set of the CPU that verified it")
     threads: Annotated[int, Field(gt=0)] = Field(description="threads of the engine that verified it")
     files: list[PayloadFile] = Field(description="its files in the bundle")
@@ -104,6 +104,10 @@ class PayloadReport(Spec):
     )
     parity: ExportParity | None = Field(default=None, description="export against the fitted network")
     budget: Budget = Field(description="what it costs on the target")
+    stand_in: bool = Field(
+        default=False,
+        description="whether another machine than the target's verified it, so that speed says nothing",
+    )
     decisions: list[Decision] = Field(default=[], description="what was decided and why")
     warnings: list[str] = Field(default=[], description="what the user should know")
 

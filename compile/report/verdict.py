@@ -156,6 +156,10 @@ def _speed(payload: PayloadReport, timing: Measurement) -> Point:
         f"({timing.isa}, {timing.threads} thread{'s' if timing.threads > 1 else ''}, on the machine that "
         "compiled it)"
     )
+    if payload.stand_in:
+        return Point(
+            "caution", f"How fast it is there was not measured: this machine is none of its kind ({times})."
+        )
     if timing.ratio >= _FASTER:
         return Point("good", f"Compiling made it {timing.ratio:.2g} times as fast: {times}.")
     level: Level = "good" if payload.precision == "fp32" else "caution"

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
               help="Thresholds that a command may set on the device (default: from the median of the normal scores to "
               "four times as far above it as the threshold is).")  # fmt: skip
 @click.option("--out", "out_", type=click.Path(path_type=Path), help="Bundle to write, NAME.edgead.")
-@click.option("--precision", type=click.Choice(["int8", "fp32"]), default="int8", show_default=True)
+@click.option("--precision", type=click.Choice(["int8", "fp16", "fp32"]),
+              help="Number format (default: the target's own, mostly int8; Jetsons get fp16 beside it).")  # fmt: skip
 @click.option("--head", type=click.Choice(["mse", "value", "max"]),
               help="Score of a .tflite network: mse between input and output, the value of an output of one, or the "
               "output's max (default: by their shapes).")  # fmt: skip
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
               help="Print the whole report as JSON (docs/report.md); for .tflite as `inspect --json`.")  # fmt: skip
 def command(
     model: Path, target_names: tuple[str, ...], data: Path | None, max_false_alarms: float | None,
-    reject: float | None, threshold_range: tuple[float, float] | None, out_: Path | None, precision: str,
+    reject: float | None, threshold_range: tuple[float, float] | None, out_: Path | None, precision: str | None,
     head: str | None, emit_c: Path | None, plan: bool,
     as_json: bool,
 ) -> None:  # fmt: skip
@@ -86,7 +87,7 @@ class _Calibration(NamedTuple):
 
 
 def _compile_folder(
-    model: Path, chosen: list[Target], data: Path, calibration: _Calibration, bundle: Path, precision: str,
+    model: Path, chosen: list[Target], data: Path, calibration: _Calibration, bundle: Path, precision: str | None,
     as_json: bool,
 ) -> None:  # fmt: skip
     from edge_ad.compile.pipeline import compile_bundle

@@ -33,10 +33,15 @@ def open_model(
 
         loaded = {name: OpenVinoEngine(path, **options) for name, path in (parts or {}).items()}
         return OpenVinoEngine(model, parts=loaded, **options)
+    if engine == "onnxruntime":
+        from edge_ad.runtime.engines.onnxruntime import OnnxRuntimeEngine
+
+        found = {name: OnnxRuntimeEngine(path, **options) for name, path in (parts or {}).items()}
+        return OnnxRuntimeEngine(model, parts=found, **options)
     if parts:
         raise EngineError(f"the engine '{engine}' runs one network a payload, this one has {1 + len(parts)}")
     if engine == "board":
         from edge_ad.runtime.engines.board import BoardEngine
 
         return BoardEngine(model, **options)
-    raise EngineError(f"unknown engine '{engine}'", hint="this version has: openvino, board")
+    raise EngineError(f"unknown engine '{engine}'", hint="this version has: openvino, onnxruntime, board")

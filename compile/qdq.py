@@ -1,0 +1,154 @@
+"""Explicit quantization of ONNX networks: QuantizeLinear and DequantizeLinear where a device wants them.
+
+For TensorRT by ONNX Runtime's quantizer: of those that were measured it alone keeps to TensorRT's rules, signed and
+symmetric activations on the inputs of weighted operators (nncf makes unsigned ones behind a ReLU and cannot be told
+otherwise). For ONNX Runtime on a CPU by nncf, as for OpenVINO: its unsigned ranges lose less.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from edge_ad.compile.onnx_graphs import constants
+from edge_ad.runtime.engines.base import Tensor
+
+WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+Feeds = Iterable[Mapping[str, Tensor]]
+
+
+def quantize_symmetric(model: onnx.ModelProto, feeds: Feeds) -> onnx.ModelProto:
+    """Signed INT8 with all zero points 0: per channel for weights, per tensor for the inputs of weighted operators and
+    for both branches of an Add. Nothing is quantized behind the last of them.
+
+    feeds: inputs of the model by name, each of batch 1. Ranges reach from the smallest to the largest value, since the
+    score is a maximum. Weights stay float32 in the file, with Q and DQ behind them, as TensorRT's parsers want it.
+    """
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+
+    quantized_types = [*WEIGHTED, "Add"]
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        source, made = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
+        onnx.save(onnx.shape_inference.infer_shapes(model), source)
+        quantize_static(
+            source,
+            made,
+            _Reader(feeds),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QInt8,
+            weight_type=QuantType.QInt8,
+            calibrate_method=CalibrationMethod.MinMax,
+            op_types_to_quantize=quantized_types,
+            nodes_to_exclude=_constant_additions(model.graph),
+            extra_options={
+                "ActivationSymmetric": True,
+                "WeightSymmetric": True,
+                "QuantizeBias": False,
+                "AddQDQPairToWeight": True,
+                "DedicatedQDQPair": True,
+                "OpTypesToExcludeOutputQuantization": quantized_types,
+            },
+        )
+        return onnx.load(made)
+
+
+def quantize_for_cpu(model: onnx.ModelProto, feeds: Feeds, count: int) -> onnx.ModelProto:
+    """INT8 by nncf with the settings of `openvino_ir.quantize`. feeds: `count` inputs by name."""
+    os.environ.setdefault("NNCF_CI", "1")  # nncf's switch for sending no usage statistics
+    import nncf
+    from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, OverflowFix
+    from nncf.quantization.range_estimator import RangeEstimatorParametersSet
+
+    logging.getLogger("nncf").setLevel(logging.WARNING)
+    exact = [kind for kind in ("Pow", "ReduceMean") if any(node.op_type == kind for node in model.graph.node)]
+    with _quiet():
+        quantized: onnx.ModelProto = nncf.quantize(
+            model,
+            nncf.Dataset(feeds),
+            subset_size=count,
+            preset=nncf.QuantizationPreset.MIXED,
+            ignored_scope=nncf.IgnoredScope(types=exact),
+            advanced_parameters=AdvancedQuantizationParameters(
+                overflow_fix=OverflowFix.ENABLE,
+                disable_bias_correction=True,
+                activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
+            ),
+        )
+    return quantized
+
+
+def float_operators(model: onnx.ModelProto) -> list[str]:
+    """Weighted operators whose first input is not quantized."""
+    made = {output: node for node in model.graph.node for output in node.output}
+    return [
+        node.name
+        for node in model.graph.node
+        if node.op_type in WEIGHTED and not _is_dequantized(made.get(node.input[0]), made)
+    ]
+
+
+_MOVES = (
+    "Concat",
+    "Pad",
+    "Reshape",
+    "Transpose",
+    "Squeeze",
+    "Unsqueeze",
+    "Split",
+    "Slice",
+    "Flatten",
+    "Resize",
+)
+
+
+def _is_dequantized(node: onnx.NodeProto | None, made: Mapping[str, onnx.NodeProto]) -> bool:
+    while node is not None and node.op_type in _MOVES:
+        node = made.get(node.input[0])
+    return node is not None and node.op_type == "DequantizeLinear"
+
+
+def _constant_additions(graph: onnx.GraphProto) -> list[str]:
+    """Adds of a bias: part of the operator before them."""
+    fixed = constants(graph)
+    return [
+        node.name
+        for node in graph.node
+        if node.op_type == "Add" and any(name in fixed for name in node.input)
+    ]
+
+
+class _Reader:
+    """Feeds, as ONNX Runtime's calibrator reads them; its base class would import all of the quantizer here."""
+
+    def __init__(self, feeds: Feeds):
+        self._feeds: Iterator[Mapping[str, Tensor]] = iter(feeds)
+
+    def get_next(self) -> dict[str, Any] | None:
+        """The next feed, None at the end."""
+        feed = next(self._feeds, None)
+        return None if feed is None else dict(feed)
+
+    def __len__(self) -> int:
+        raise TypeError("a stream has no length")  # the calibrator then reads it to its end
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Quantizers print progress and advice of their own."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        root.setLevel(level)
