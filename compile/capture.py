@@ -23,12 +23,18 @@ PARITY_RTOL = 1e-3  # float32 convolutions summed in another order; measured 1e-
 
 @dataclass(frozen=True)
 class CapturedPart:
-    """A further network that the score head calls, as ONNX bytes, and what calibrates its quantization."""
+    """A further network that the score head calls, as ONNX bytes, and what calibrates its quantization.
+
+    network, shape, outputs: where that comes from, its input and its outputs' names; main_outputs: those of the main
+    network, which `inputs` takes.
+    """
 
     onnx: bytes
     inputs: Callable[[Mapping[str, Tensor]], Iterator[Tensor]]
     network: nn.Module | None = None
     shape: tuple[int, ...] = ()
+    outputs: tuple[str, ...] = ()
+    main_outputs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,8 @@ def capture(detector: Detector, opset: int = OPSET) -> Captured:
             part.inputs,
             part.network,
             part.shape,
+            part.outputs,
+            detector.outputs,
         )
         for name, part in detector.parts().items()
     }

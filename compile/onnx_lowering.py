@@ -56,6 +56,7 @@ def lower_onnx(
         ),
         [*notes, *decisions] if precision != "fp32" else decisions,
         {name: f"{name}.onnx" for name in captured.parts},
+        {"precision": precision},
     )
 
 

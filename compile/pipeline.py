@@ -177,9 +177,7 @@ def _payload(detector: Detector, form: Verified) -> tuple[Payload, dict[str, byt
         outputs=list(detector.outputs),
         parts={name: f"{folder}/{file}" for name, file in compiled.lowered.parts.items()},
         architectures=list(target.architectures),
-        options=target.options
-        if target.engine != "onnxruntime"
-        else {**target.options, "precision": precision},
+        options={**target.options, **compiled.lowered.options},
         head=compiled.head,
         thresholds=form.thresholds,
         drift=form.drift,

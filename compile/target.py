@@ -25,7 +25,7 @@ class Calibration:
 @dataclass(frozen=True)
 class Lowered:
     """A network in a target's own form. files: contents by name; model: the one that the engine opens; parts: those
-    of the further networks that the score head calls, by name."""
+    of the further networks that the score head calls, by name. options: the engine's, beside the target's."""
 
     precision: Precision
     files: dict[str, bytes]
@@ -33,6 +33,7 @@ class Lowered:
     cost: Cost
     decisions: list[str] = field(default_factory=list)
     parts: dict[str, str] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

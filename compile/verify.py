@@ -139,7 +139,7 @@ def _open(target: Target, lowered: Lowered, folder: Path) -> Engine:
     for name, content in lowered.files.items():
         (folder / name).write_bytes(content)
     parts = {name: folder / file for name, file in lowered.parts.items()}
-    return open_model(target.engine, folder / lowered.model, target.options, parts)
+    return open_model(target.engine, folder / lowered.model, {**target.options, **lowered.options}, parts)
 
 
 def _form(

@@ -15,6 +15,7 @@ _MODULES = {
     "jetson-nano": ("edge_ad.targets.jetson", "JETSON_NANO"),
     "jetson-orin": ("edge_ad.targets.jetson", "JETSON_ORIN"),
     "jetson-xavier": ("edge_ad.targets.jetson", "JETSON_XAVIER"),
+    "litert": ("edge_ad.targets.litert", "TARGET"),
     "onnx-cpu": ("edge_ad.targets.onnx_cpu", "TARGET"),
     "openvino-cpu": ("edge_ad.targets.openvino_cpu", "TARGET"),
     "posix": ("edge_ad.targets.microcontroller", "POSIX"),

@@ -47,7 +47,7 @@ def draw(seed: int, n_good: int, coarse: bool, size: tuple[int, int] = (12, 13))
     return samples
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 5), st.booleans())
 def test_it_is_what_the_definition_says(seed: int, n_good: int, coarse: bool) -> None:
     samples = draw(seed, n_good, coarse)

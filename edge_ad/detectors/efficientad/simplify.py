@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from edge_ad.detectors.base import Staged
 from edge_ad.detectors.efficientad.network import PDN, Autoencoder
 from edge_ad.detectors.efficientad.statistics import OutputTransform, fold_into
 
@@ -76,14 +77,48 @@ class SimplifiedNetwork(nn.Module):
             self.register_buffer("mean", 255 * torch.tensor(MEAN).view(1, 3, 1, 1))
 
     def forward(self, pixels: Tensor) -> Tensor:
-        x = pixels.float()
-        teacher, student = self.teacher.features(x), self.student.features(x)
-        maps = [self.difference(torch.cat([teacher, student], 1)).square().mean(1, keepdim=True)]
-        if self.autoencoder is not None:
-            features = F.pad(self.autoencoder.features(x - self.mean), (1, 2, 1, 2))
-            difference = self.difference_ae(torch.cat([features, student], 1))
-            maps.append(difference.square().mean(1, keepdim=True))
+        maps = [d.square().mean(1, keepdim=True) for d in self.differences(pixels.float())]
         return torch.cat(maps, 1)
+
+    def differences(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Pixels (N, 3, S, S) float32 to the differences of the features, one tensor a map."""
+        teacher, student = self.teacher.features(x), self.student.features(x)
+        first = self.difference(torch.cat([teacher, student], 1))
+        if self.autoencoder is None:
+            return (first,)
+        features = F.pad(self.autoencoder.features(x - self.mean), (1, 2, 1, 2))
+        return first, self.difference_ae(torch.cat([features, student], 1))
+
+    def staged(self) -> Staged:
+        """The same in stages, for targets that quantize inputs and outputs too."""
+        return Staged(_Numbers(), _Differences(self), _Maps(), pixels=True).eval()
+
+
+class _Numbers(nn.Module):
+    """Pixels as numbers."""
+
+    only_casts = True
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return pixels.float()
+
+
+class _Differences(nn.Module):
+    """Pixels (numbers) to the differences of the features, one tensor a map."""
+
+    def __init__(self, network: SimplifiedNetwork):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        return self.network.differences(x)
+
+
+class _Maps(nn.Module):
+    """Differences to maps: exact, since they make the score."""
+
+    def forward(self, *differences: Tensor) -> Tensor:
+        return torch.cat([difference.square().mean(1, keepdim=True) for difference in differences], 1)
 
 
 @torch.no_grad()

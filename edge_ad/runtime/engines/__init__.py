@@ -38,10 +38,28 @@ def open_model(
 
         found = {name: OnnxRuntimeEngine(path, **options) for name, path in (parts or {}).items()}
         return OnnxRuntimeEngine(model, parts=found, **options)
+    if engine == "litert":
+        return _open_litert(model, dict(options), parts or {})
     if parts:
         raise EngineError(f"the engine '{engine}' runs one network a payload, this one has {1 + len(parts)}")
     if engine == "board":
         from edge_ad.runtime.engines.board import BoardEngine
 
         return BoardEngine(model, **options)
-    raise EngineError(f"unknown engine '{engine}'", hint="this version has: openvino, onnxruntime, board")
+    raise EngineError(
+        f"unknown engine '{engine}'", hint="this version has: openvino, onnxruntime, litert, board"
+    )
+
+
+def _open_litert(model: Path, options: dict[str, Any], parts: Mapping[str, Path]) -> Engine:
+    from edge_ad.runtime.engines.litert import LiteRtEngine
+
+    outputs = options.pop("part_outputs", {})
+    whole = {
+        key: value for key, value in options.items() if key not in ("front", "tail")
+    }  # a part has one file
+    loaded = {
+        name: LiteRtEngine(path, **{**whole, "outputs": outputs.get(name, [])})
+        for name, path in parts.items()
+    }
+    return LiteRtEngine(model, parts=loaded, **options)

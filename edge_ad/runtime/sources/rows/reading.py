@@ -23,6 +23,7 @@ class Waiter:
 
     def __init__(self) -> None:
         self._wakes, self._wake = os.pipe2(os.O_CLOEXEC)
+        self._writing = threading.Lock()  # several may wake at once, one of them may close at once afterwards
         self.woken = False
 
     def wait(self, file: int, timeout_s: float | None) -> bool:
@@ -35,14 +36,17 @@ class Waiter:
 
     def wake(self) -> None:
         """End the wait, this one and all that follow."""
-        if not self.woken:
-            self.woken = True
-            os.write(self._wake, b"x")
+        with self._writing:
+            if not self.woken:
+                self.woken = True
+                os.write(self._wake, b"x")
 
     def close(self) -> None:
         """Nobody waits any more."""
-        os.close(self._wakes)
-        os.close(self._wake)
+        with self._writing:
+            self.woken = True  # the numbers may soon be those of other files
+            os.close(self._wakes)
+            os.close(self._wake)
 
 
 class _Reader:

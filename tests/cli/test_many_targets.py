@@ -1,0 +1,159 @@
+"""One bundle for several devices: what each payload is, that it proves itself, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_ad.bundle.archive import open_bundle
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("litert_torch")
+
+TARGETS = ("openvino-cpu", "onnx-cpu", "litert", "jetson-orin")
+PAYLOADS = ["openvino-cpu", "onnx-cpu", "litert", "jetson-orin", "jetson-orin-fp16"]
+
+
+@pytest.fixture(scope="module")
+def many(model: Path, parts: Path, edge_ad, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("many") / "part.edgead"
+    arguments = [argument for name in TARGETS for argument in ("--target", name)]
+    done = edge_ad("compile", model, *arguments, "--data", parts, "--max-false-alarms", "0.1", "--out", out)
+    assert done.code == 0, done.err
+    assert "this machine is none of its kind" in done.out  # of the Jetson's speed nothing is claimed
+    return out
+
+
+def test_one_bundle_has_a_payload_and_a_threshold_for_each_device(many: Path) -> None:
+    with open_bundle(many) as bundle:
+        payloads = bundle.manifest.payloads
+        assert [payload.target for payload in payloads] == PAYLOADS
+        assert [payload.precision for payload in payloads] == ["int8", "int8", "int8", "int8", "fp16"]
+        assert all(payload.thresholds is not None and payload.drift is not None for payload in payloads)
+        assert [payload.architectures for payload in payloads] == [[], [], [], ["aarch64"], ["aarch64"]]
+        assert any("trtexec --onnx=network.onnx --int8" in text for text in payloads[3].decisions)
+        assert payloads[2].golden.basis.startswith("measured, largest difference from LiteRT's reference")
+
+
+@pytest.mark.parametrize("target", PAYLOADS)
+def test_each_payload_proves_itself_here(many: Path, edge_ad, target: str) -> None:
+    """The Jetson's on ONNX Runtime's CPU provider, which is what there is."""
+    done = edge_ad("verify", many, "--target", target)
+    assert done.code == 0, done.err
+
+
+@pytest.mark.parametrize("target", ["onnx-cpu", "litert"])
+def test_each_cpu_payload_is_flashed_and_judges_images_like_the_others(
+    many: Path, parts: Path, edge_ad, target: str, tmp_path: Path
+) -> None:
+    done = edge_ad("flash", many, "--to", f"dir:{tmp_path}/line", "--target", target)
+    assert done.code == 0, done.err
+    done = edge_ad(
+        "run",
+        f"dir:{tmp_path}/line",
+        "--source",
+        parts / "test",
+        "--sink",
+        f"jsonl:{tmp_path}/e.jsonl",
+        "--json",
+    )
+    assert done.code == 0 and json.loads(done.out)["frames"] == 12, done.err
+
+
+def test_scores_of_all_payloads_agree_in_order(many: Path, parts: Path, edge_ad, tmp_path: Path) -> None:
+    scores = {}
+    for target in PAYLOADS:
+        done = edge_ad(
+            "infer",
+            many,
+            "--input",
+            parts / "test",
+            "--target",
+            target,
+            "--output",
+            tmp_path / f"{target}.npz",
+        )
+        assert done.code == 0, done.err
+        scores[target] = np.load(tmp_path / f"{target}.npz")["score"]
+    for target in PAYLOADS[1:]:
+        assert np.corrcoef(scores[PAYLOADS[0]], scores[target])[0, 1] > 0.9, (target, scores)
+
+
+def test_the_jetson_files_keep_tensorrts_rules(many: Path) -> None:
+    from edge_ad.compile.tensorrt_rules import violations
+    from edge_ad.targets.jetson import ORIN
+
+    with open_bundle(many) as bundle:
+        for name in ("jetson-orin", "jetson-orin-fp16"):
+            model = onnx.load_from_string(bundle.read(f"payload/{name}/network.onnx"))
+            assert violations(model, ORIN) == []
+            quantized = [node for node in model.graph.node if node.op_type == "QuantizeLinear"]
+            assert bool(quantized) == (name == "jetson-orin")
+
+
+def test_the_litert_file_is_what_a_microcontroller_takes(many: Path, edge_ad, tmp_path: Path) -> None:
+    with open_bundle(many) as bundle:
+        (tmp_path / "network.tflite").write_bytes(bundle.read("payload/litert/network.tflite"))
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=str(tmp_path / "network.tflite"))
+    details = [*interpreter.get_input_details(), *interpreter.get_output_details()]
+    assert {detail["dtype"] for detail in details} == {np.int8}
+    done = edge_ad(
+        "compile",
+        tmp_path / "network.tflite",
+        "--target",
+        "posix",
+        "--head",
+        "max",
+        "--out",
+        tmp_path / "b.edgead",
+    )
+    assert done.code == 0, done.err
+
+
+def test_two_compiles_give_the_same_bytes(
+    many: Path, model: Path, parts: Path, edge_ad, tmp_path: Path
+) -> None:
+    arguments = [argument for name in TARGETS for argument in ("--target", name)]
+    again = tmp_path / "part.edgead"
+    done = edge_ad("compile", model, *arguments, "--data", parts, "--max-false-alarms", "0.1", "--out", again)
+    assert done.code == 0, done.err
+    assert again.read_bytes() == many.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--target", "jetson-nano", "--precision", "int8"), "'jetson-nano' has no int8; it has: fp16"),
+        (("--target", "litert", "--precision", "fp16"), "'litert' has no fp16; it has: int8, fp32"),
+        (("--target", "jetson"), "unknown target 'jetson'; did you mean jetson-"),
+    ],
+)
+def test_what_a_target_does_not_have_is_one_line(
+    model: Path, parts: Path, edge_ad, tmp_path: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    done = edge_ad(
+        "compile",
+        model,
+        *arguments,
+        "--data",
+        parts,
+        "--max-false-alarms",
+        "0.1",
+        "--out",
+        tmp_path / "b.edgead",
+    )
+    assert done.code in (1, 2) and message in done.error
+
+
+def test_nothing_is_reported_to_openvinos_maker() -> None:
+    """Its package would tell at every import, from a process that it forks."""
+    code = "import sys, edge_ad, openvino; print(type(sys.modules['openvino_telemetry']).__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "NoneType"
