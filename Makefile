@@ -21,7 +21,7 @@ lint: setup
 	$(BIN)/lint-imports
 
 test: lint
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow" -n logical --maxprocesses 4 --dist loadfile
 
 test-slow: setup
 	$(BIN)/pytest -m slow

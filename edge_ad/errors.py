@@ -84,6 +84,10 @@ class SchemaError(BundleError):
     """The manifest is of an unknown schema or breaks its schema."""
 
 
+class SignatureError(BundleError):
+    """A bundle without a signature that is trusted, or a key that is none."""
+
+
 class DeployError(EdgeAdError):
     """A deployment folder that cannot be used, or has nothing to roll back to."""
 

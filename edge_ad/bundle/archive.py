@@ -14,21 +14,37 @@ import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from edge_ad.bundle.atomic import atomic_folder, write_atomic_chunks
 from edge_ad.bundle.layout import COPY_AGAIN, Entry, check_sizes, check_total, directory, read_layout
-from edge_ad.bundle.manifest import MANIFEST_NAME, Manifest, canonical, digest, is_canonical, parse
+from edge_ad.bundle.manifest import (
+    MANIFEST_NAME,
+    SIGNATURES_NAME,
+    Manifest,
+    canonical,
+    digest,
+    is_canonical,
+    parse,
+)
 from edge_ad.bundle.names import shown
+from edge_ad.bundle.signature import signed
 from edge_ad.errors import BundleError, DigestError, SchemaError, TruncatedBundleError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 _CHUNK_BYTES = 1 << 20
 _TAMPERED = "it was changed or damaged; copy it again from where it was compiled"
 
 
-def write_bundle(path: Path, manifest: Manifest, members: Mapping[str, bytes]) -> str:
+def write_bundle(
+    path: Path, manifest: Manifest, members: Mapping[str, bytes], *, signatures: bytes | None = None
+) -> str:
     """Write the bundle `path` of `manifest` and the files it lists, and return its digest.
 
-    members: content by member name, exactly those of `manifest.files`. The same arguments give the same bytes.
+    members: content by member name, exactly those of `manifest.files`. signatures: content of `signatures.json`, which
+    changes no other byte of a member and not the digest. The same arguments give the same bytes.
     Raises DigestError, SizeError, SchemaError or TraversalError for content that `open_bundle` would refuse, and
     BundleError, with the cause, when the file cannot be written; an older bundle of that name then survives.
     """
@@ -37,7 +53,8 @@ def write_bundle(path: Path, manifest: Manifest, members: Mapping[str, bytes]) -
     if canonical(parse(raw, where=where)) != raw:
         raise SchemaError("the manifest does not read back as it was written", where=where)
     _check_members(manifest, members, where)
-    contents = {MANIFEST_NAME: raw, **{name: members[name] for name in sorted(members)}}
+    signature = {} if signatures is None else {SIGNATURES_NAME: signatures}
+    contents = {MANIFEST_NAME: raw, **dict(sorted({**members, **signature}.items()))}
     entries: list[Entry] = []
     offset = 0
     for name, content in contents.items():
@@ -56,6 +73,18 @@ def write_bundle(path: Path, manifest: Manifest, members: Mapping[str, bytes]) -
 
     write_atomic_chunks(path, chunks())
     return digest(manifest)
+
+
+def sign_bundle(path: Path, key: Ed25519PrivateKey) -> str:
+    """Put a signature by `key` into the bundle `path`, beside those of other keys, and return its digest.
+
+    Every digest is checked before. Raises what `open_bundle` and `edge_ad.bundle.signature.signed` say; the bundle is
+    then as it was.
+    """
+    with open_bundle(path) as bundle:
+        members = {name: bundle.read(name) for name in bundle.manifest.files}
+        signatures = signed(bundle.digest, key, bundle.signatures, where=str(path))
+        return write_bundle(path, bundle.manifest, members, signatures=signatures)
 
 
 def open_bundle(path: Path) -> Bundle:
@@ -84,10 +113,12 @@ class Bundle:
     """An open bundle, from `open_bundle`; a context manager that closes the file.
 
     manifest: as checked. digest: sha256 of `manifest.json` in hexadecimal, which stands for the whole content.
+    signatures: content of `signatures.json`, unchecked (`edge_ad.bundle.signature`), None without it.
     """
 
     manifest: Manifest
     digest: str
+    signatures: bytes | None
 
     def __init__(self, path: Path, handle: int):
         self.path = path
@@ -105,6 +136,8 @@ class Bundle:
             )
         self.digest = hashlib.sha256(self._raw).hexdigest()
         self._check_listed()
+        signatures = self._members.get(SIGNATURES_NAME)
+        self.signatures = None if signatures is None else b"".join(self._chunks(signatures))
 
     def __enter__(self) -> Bundle:
         return self
@@ -134,13 +167,16 @@ class Bundle:
                 pass
 
     def extract(self, folder: Path) -> None:
-        """Write `manifest.json`, to the byte as it is here, and every file into the new folder `folder`.
+        """Write `manifest.json` and `signatures.json`, to the byte as they are here, and every file into the new folder
+        `folder`.
 
         All of it or nothing: an error, a wrong digest among them, leaves no folder behind. Raises DigestError,
         TruncatedBundleError, and BundleError when `folder` exists or cannot be written.
         """
         with atomic_folder(folder) as temporary:
             (temporary / MANIFEST_NAME).write_bytes(self._raw)
+            if self.signatures is not None:
+                (temporary / SIGNATURES_NAME).write_bytes(self.signatures)
             for name in self.manifest.files:
                 path = temporary / name
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -157,7 +193,7 @@ class Bundle:
 
     def _check_listed(self) -> None:
         """The manifest lists just the members, in their true sizes."""
-        listed, held = set(self.manifest.files), set(self._members) - {MANIFEST_NAME}
+        listed, held = set(self.manifest.files), set(self._members) - {MANIFEST_NAME, SIGNATURES_NAME}
         for name in sorted(held - listed):
             raise DigestError(f"{name} is not in the manifest", where=self._where, hint=_TAMPERED)
         for name in sorted(listed - held):

@@ -53,6 +53,28 @@ def write_atomic_chunks(path: Path, chunks: Iterable[bytes]) -> None:
         raise _unwritable(error, path) from error
 
 
+def write_new(path: Path, data: bytes, *, mode: int) -> None:
+    """As `write_atomic`, with these permissions from the first moment on, and never over something that is there.
+
+    Raises BundleError."""
+    temporary = _temporary_beside(path)
+    try:
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.link(temporary, path)  # fails where something has that name, unlike a rename
+        finally:
+            temporary.unlink(missing_ok=True)
+        sync_folder(path.parent)
+    except FileExistsError as error:
+        raise _already_there(path) from error
+    except OSError as error:
+        raise _unwritable(error, path) from error
+
+
 @contextmanager
 def atomic_folder(destination: Path) -> Iterator[Path]:
     """A new folder beside `destination`, synced and renamed to it on success, removed on failure.
@@ -89,7 +111,11 @@ def _temporary_beside(path: Path) -> Path:
 
 def _refuse_existing(destination: Path) -> None:
     if os.path.lexists(destination):
-        raise BundleError("is already there", where=destination, hint="remove it or choose another name")
+        raise _already_there(destination)
+
+
+def _already_there(path: Path) -> BundleError:
+    return BundleError("is already there", where=path, hint="remove it or choose another name")
 
 
 def _unwritable(error: OSError, path: Path) -> BundleError:

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from edge_ad.bundle.manifest import MANIFEST_NAME
+from edge_ad.bundle.manifest import MANIFEST_NAME, SIGNATURES_NAME
 from edge_ad.bundle.names import MAX_NAME_CHARS, check_names
 from edge_ad.errors import BundleError, SizeError, TraversalError, TruncatedBundleError
 
@@ -19,6 +19,9 @@ MAX_MEMBER_BYTES = 2 << 30
 MAX_TOTAL_BYTES = (4 << 30) - 1  # of the whole file: what the archive's 32-bit offsets reach
 MAX_MEMBERS = 1000
 MAX_MANIFEST_BYTES = 4 << 20
+MAX_SIGNATURES_BYTES = 1 << 14
+
+_LIMITS = {MANIFEST_NAME: MAX_MANIFEST_BYTES, SIGNATURES_NAME: MAX_SIGNATURES_BYTES}
 
 COPY_AGAIN = "copy it again"
 FOREIGN = "it was changed or made by something else; compile it again"
@@ -33,7 +36,7 @@ _MADE_BY = (3 << 8) | _VERSION  # 3: Unix, so that the attributes hold a file mo
 _ATTRIBUTES = (stat.S_IFREG | 0o644) << 16
 _FLAGS = _METHOD = _TIME = 0
 _DATE = (1 << 5) | 1  # 1980-01-01
-_MAX_CENTRAL_BYTES = (MAX_MEMBERS + 1) * (_CENTRAL.size + MAX_NAME_CHARS)
+_MAX_CENTRAL_BYTES = (MAX_MEMBERS + len(_LIMITS)) * (_CENTRAL.size + MAX_NAME_CHARS)
 
 
 @dataclass(frozen=True)
@@ -106,10 +109,10 @@ def read_layout(at: Callable[[int, int], bytes], size: int, where: str) -> list[
 
 def check_sizes(entries: Sequence[Entry], where: str) -> None:
     """Raise SizeError for more, or larger, members than a bundle may hold."""
-    if len(entries) > MAX_MEMBERS + 1:
+    if sum(entry.name not in _LIMITS for entry in entries) > MAX_MEMBERS:
         raise SizeError(f"a bundle may hold at most {MAX_MEMBERS} files", where=where)
     for entry in entries:
-        limit = MAX_MANIFEST_BYTES if entry.name == MANIFEST_NAME else MAX_MEMBER_BYTES
+        limit = _LIMITS.get(entry.name, MAX_MEMBER_BYTES)
         if entry.size > limit:
             raise SizeError(f"{entry.name} has {entry.size} bytes, more than {limit}", where=where)
     check_total(sum(entry.size for entry in entries), where)
@@ -134,7 +137,7 @@ def _end(at: Callable[[int, int], bytes], size: int, where: str) -> tuple[int, i
     _, disk, central_disk, here, count, central_size, central_offset, comment = _END.unpack(tail)
     if 0xFFFF in (here, count) or 0xFFFFFFFF in (central_size, central_offset):
         raise BundleError("is a ZIP64 archive, which no bundle is", where=where, hint=FOREIGN)
-    if max(here, count) > MAX_MEMBERS + 1 or central_size > _MAX_CENTRAL_BYTES:
+    if max(here, count) > MAX_MEMBERS + len(_LIMITS) or central_size > _MAX_CENTRAL_BYTES:
         raise SizeError(f"a bundle may hold at most {MAX_MEMBERS} files", where=where)
     if (disk, central_disk, comment) != (0, 0, 0) or here != count or count == 0:
         raise BundleError("its end record is not a bundle's", where=where, hint=FOREIGN)

@@ -25,6 +25,7 @@ from edge_ad.errors import SchemaError, UsageError
 
 SCHEMA: Final = "edge-ad/bundle/1"
 MANIFEST_NAME = "manifest.json"
+SIGNATURES_NAME = "signatures.json"  # beside the manifest and not listed in it
 
 # Free text that a terminal may be shown: no control characters.
 Text = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-\x9f]*$", max_length=10_000)]
@@ -372,7 +373,7 @@ def parse(raw: bytes, *, where: str | None = None) -> Manifest:
         first = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"])
         raise SchemaError(f"manifest key {shown(key)}: {shown(first['msg'])}", where=where) from error
-    check_names([MANIFEST_NAME, *manifest.files], where=where)
+    check_names([MANIFEST_NAME, SIGNATURES_NAME, *manifest.files], where=where)
     _check_references(manifest, where)
     canonical(manifest, where=where)  # what passes here can also be printed and written again
     return manifest

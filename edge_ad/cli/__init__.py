@@ -17,6 +17,8 @@ from edge_ad.errors import EdgeAdError
 _COMMANDS = {
     "fit": "Fit a detector on normal data: images, LiDAR scans or series.",
     "compile": "Compile a fitted detector for one or more targets, into one bundle.",
+    "keygen": "Make a pair of keys to sign bundles with.",
+    "sign": "Sign a bundle, so that devices can refuse any other.",
     "inspect": "Show what is in a bundle: thresholds, drift, budget, decisions.",
     "flash": "Put a bundle on a device; it goes live once it has proved itself there.",
     "run": "Watch a camera, video, images, scans or series and report anomalies.",

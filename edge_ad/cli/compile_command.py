@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from edge_ad.cli.options import Rate, errors, out, print_json, stages
+from edge_ad.cli.options import Rate, errors, out, print_json, read_password, stages
 from edge_ad.errors import TargetError, UsageError
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
     from edge_ad.compile.target import Target
 
 
@@ -37,6 +39,10 @@ if TYPE_CHECKING:
 @click.option("--head", type=click.Choice(["mse", "value", "max"]),
               help="Score of a .tflite network: mse between input and output, the value of an output of one, or the "
               "output's max (default: by their shapes).")  # fmt: skip
+@click.option("--sign", "sign_key", type=click.Path(path_type=Path), metavar="NAME.key",
+              help="Sign the bundle with this private key (edge-ad keygen).")  # fmt: skip
+@click.option("--password-file", type=click.Path(path_type=Path, dir_okay=False),
+              help="Holds that key's password in its first line.")  # fmt: skip
 @click.option("--emit-c", type=click.Path(path_type=Path, file_okay=False),
               help="Folder for model.c, model.h and the engine's sources, for own firmware (.tflite).")  # fmt: skip
 @click.option("-v", "--plan", is_flag=True, help="Print the plan of the arena (.tflite files).")
@@ -45,7 +51,7 @@ if TYPE_CHECKING:
 def command(
     model: Path, target_names: tuple[str, ...], data: Path | None, max_false_alarms: float | None,
     reject: float | None, threshold_range: tuple[float, float] | None, out_: Path | None, precision: str | None,
-    head: str | None, emit_c: Path | None, plan: bool,
+    head: str | None, sign_key: Path | None, password_file: Path | None, emit_c: Path | None, plan: bool,
     as_json: bool,
 ) -> None:  # fmt: skip
     """Compile a fitted detector, or a full-INT8 .tflite file, into one bundle.
@@ -58,13 +64,18 @@ def command(
     the bit. A threshold needs --data normals.npy and --max-false-alarms.
     """
     from edge_ad import targets
+    from edge_ad.bundle.signature import read_private_key
 
     chosen = [targets.get(name) for name in target_names]
+    key = None if sign_key is None else read_private_key(sign_key, read_password(password_file))
+    if key is not None and out_ is None:
+        raise UsageError("--sign needs --out: there is no bundle to sign")
     if model.suffix.lower() == ".tflite":
         if out_ is None and emit_c is None:
             raise UsageError("say what to write", hint="--out NAME.edgead, or --emit-c FOLDER")
         calibration = _Calibration(max_false_alarms, reject, threshold_range)
         _compile_tflite(model, chosen, data, calibration, out_, head, emit_c, plan, as_json)
+        _sign(out_, key)
         return
     for given, option in ((head, "--head"), (emit_c, "--emit-c"), (plan or None, "--plan")):
         if given is not None:
@@ -76,6 +87,14 @@ def command(
         raise UsageError("a fitted model's compile needs --data, --max-false-alarms and --out")
     calibration = _Calibration(max_false_alarms, reject, threshold_range)
     _compile_folder(model, chosen, data, calibration, out_, precision, as_json)
+    _sign(out_, key)
+
+
+def _sign(bundle: Path | None, key: Ed25519PrivateKey | None) -> None:
+    from edge_ad.bundle.archive import sign_bundle
+
+    if bundle is not None and key is not None:
+        sign_bundle(bundle, key)
 
 
 class _Calibration(NamedTuple):

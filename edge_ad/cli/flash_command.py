@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from edge_ad.cli.options import errors, out, print_json, stages
+from edge_ad.bundle.signature import PublicKey
+from edge_ad.cli.options import errors, out, print_json, signature_option, stages
 from edge_ad.cli.payloads import board_address, board_options, payload_on
 from edge_ad.errors import UsageError
 from edge_ad.firmware_bridge.connection import BoardAddress, Connection
@@ -34,12 +35,13 @@ from edge_ad.firmware_bridge.connection import BoardAddress, Connection
 @click.option(
     "--service-user", metavar="USER", help="Who it runs as (default: a user that systemd makes for it)."
 )
+@signature_option
 @click.option("--rollback", is_flag=True, help="Go back to the bundle that was live before.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
 def command(
     bundle: Path | None, address: str | None, board: str | None, port: str | None, baud: int, state: Path | None,
     program: str | None, target: str | None, station: Path | None, service_name: str | None, service_folder: Path,
-    service_user: str | None, rollback: bool, as_json: bool,
+    service_user: str | None, signed_by: tuple[PublicKey, ...], rollback: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Put a bundle on a device: a folder of this machine, or a board.
 
@@ -56,6 +58,10 @@ def command(
         raise UsageError(
             "give either a bundle or --rollback", hint="edge-ad flash part.edgead --to dir:/opt/line3"
         )
+    if rollback and signed_by and device is not None:
+        raise UsageError(
+            "a board keeps no signature", hint="flash the signed bundle again instead of --rollback"
+        )
     if program is not None:
         if port is None:
             raise UsageError("--program needs --port, over which the board then answers")
@@ -64,9 +70,9 @@ def command(
         raise UsageError("--service needs --to dir:FOLDER: a station runs on this machine")
     unit = None if station is None else _unit(station, service_name, service_user)
     if device is not None:
-        _flash_board(bundle, device, target, as_json)
+        _flash_board(bundle, device, target, signed_by, as_json)
     else:
-        _flash_folder(bundle, str(address), target, as_json)
+        _flash_folder(bundle, str(address), target, signed_by, as_json)
     if unit is not None:
         _install(*unit, service_folder)
 
@@ -93,7 +99,9 @@ def _install(name: str, text: str, folder: Path) -> None:
     errors.print(f"enable it: systemctl daemon-reload && systemctl enable --now {name}", soft_wrap=True)
 
 
-def _flash_folder(bundle: Path | None, address: str, target: str | None, as_json: bool) -> None:
+def _flash_folder(
+    bundle: Path | None, address: str, target: str | None, signed_by: tuple[PublicKey, ...], as_json: bool
+) -> None:
     from edge_ad.runtime.deployment import deploy
     from edge_ad.runtime.deployment import rollback as roll_back
 
@@ -105,7 +113,11 @@ def _flash_folder(bundle: Path | None, address: str, target: str | None, as_json
     root = Path(place)
     with stages() as stage:
         done = stage("roll back" if bundle is None else "flash", 1)
-        result = roll_back(root) if bundle is None else deploy(bundle, root, target=target)
+        result = (
+            roll_back(root, signed_by=signed_by)
+            if bundle is None
+            else deploy(bundle, root, target=target, signed_by=signed_by)
+        )
         done()
     golden = result.golden
     if as_json:
@@ -132,8 +144,15 @@ def _flash_folder(bundle: Path | None, address: str, target: str | None, as_json
     out.print(f"previous: {result.previous or 'none'}", soft_wrap=True)
 
 
-def _flash_board(bundle: Path | None, address: BoardAddress, target: str | None, as_json: bool) -> None:
+def _flash_board(
+    bundle: Path | None,
+    address: BoardAddress,
+    target: str | None,
+    signed_by: tuple[PublicKey, ...],
+    as_json: bool,
+) -> None:
     from edge_ad.bundle.archive import open_bundle
+    from edge_ad.bundle.signature import require_signature
     from edge_ad.firmware_bridge.flasher import flash_image, roll_back
 
     with contextlib.ExitStack() as opened:
@@ -142,6 +161,8 @@ def _flash_board(bundle: Path | None, address: BoardAddress, target: str | None,
             hello, resumed_at, already = roll_back(connection.client), 0, False
         else:
             source = opened.enter_context(open_bundle(bundle))
+            if signed_by:
+                require_signature(source.digest, source.signatures, signed_by, where=str(bundle))
             connection = opened.enter_context(Connection(address))
             payload = payload_on(source.manifest, target, connection)
             image = source.read(payload.model)

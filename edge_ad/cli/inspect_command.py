@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from edge_ad.bundle.manifest import Budget, Manifest, Payload, Threshold
-from edge_ad.cli.options import out, print_json
+from edge_ad.bundle.signature import PublicKey
+from edge_ad.cli.options import out, print_json, signature_option
 
 
 @click.command("inspect")
@@ -16,26 +17,33 @@ from edge_ad.cli.options import out, print_json
 @click.option(
     "--report", type=click.Path(path_type=Path), help="Write the bundle's HTML report to this file."
 )
-def command(bundle: str, as_json: bool, report: Path | None) -> None:
+@signature_option
+def command(bundle: str, as_json: bool, report: Path | None, signed_by: tuple[PublicKey, ...]) -> None:
     """Show what is in a bundle, after checking every digest in it.
 
     BUNDLE is a .edgead file or dir:/opt/line3.
     """
     from edge_ad.bundle.atomic import write_atomic
+    from edge_ad.bundle.signature import signers
     from edge_ad.errors import BundleError
     from edge_ad.runtime.deployment import check_files, load
 
-    with load(bundle) as live:
+    with load(bundle, signed_by=signed_by) as live:
         manifest, digest = live.manifest, live.digest
+        fingerprints = signers(live.signatures, where=bundle)
         check_files(live.folder, manifest)
         if report is not None:
             if manifest.report is None:
                 raise BundleError("holds no report", where=bundle)
             write_atomic(report, (live.folder / manifest.report).read_bytes())
     if as_json:
-        print_json({"digest": digest, "manifest": manifest.model_dump(mode="json", by_alias=True)})
+        told = {"digest": digest, "signed_by": list(fingerprints)}
+        print_json({**told, "manifest": manifest.model_dump(mode="json", by_alias=True)})
         return
     _show(manifest, digest)
+    checked = "one of them checked" if signed_by else "not checked: --require-signature KEY.pub does"
+    for fingerprint in fingerprints:
+        out.print(f"signed    by key {fingerprint} ({checked})", soft_wrap=True)
     if report is not None:
         out.print(f"report written to {report}", soft_wrap=True)
 

@@ -6,7 +6,8 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 from rich.console import Console
@@ -18,6 +19,10 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+from edge_ad.errors import UsageError
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 errors = Console(stderr=True)
 out = Console(highlight=False)
@@ -56,6 +61,37 @@ class Rate(click.ParamType):
         if not 0 < rate < 1:
             self.fail(f"{value} is not between 0 and 1; for one percent write 0.01 or 1%", param, ctx)
         return rate
+
+
+def signature_option(command: Command) -> Command:
+    """Adds --require-signature, whose value is the keys that are trusted."""
+    option = click.option(
+        "--require-signature", "signed_by", multiple=True, type=_PublicKeyFile(), metavar="KEY.pub",
+        help="Take only a bundle that this key has signed; given several times: that one of them has.",
+    )  # fmt: skip
+    return option(command)
+
+
+class _PublicKeyFile(click.ParamType):
+    name = "key"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from edge_ad.bundle.signature import read_public_key
+
+        return read_public_key(Path(value))
+
+
+def read_password(path: Path | None) -> bytes | None:
+    """The first line of a password file, None without one. Raises UsageError for one that is empty."""
+    if path is None:
+        return None
+    try:
+        password = path.read_bytes().split(b"\n", 1)[0].rstrip(b"\r")
+    except OSError as error:
+        raise UsageError(f"cannot be read ({error.strerror})", where=path) from error
+    if not password:
+        raise UsageError("the first line is empty and no password", where=path)
+    return password
 
 
 def print_json(data: Any) -> None:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edge_ad.cli.options import errors, out, print_json
+from edge_ad.bundle.signature import PublicKey
+from edge_ad.cli.options import errors, out, print_json, signature_option
 from edge_ad.cli.payloads import board_address, board_options
 from edge_ad.errors import UsageError
 
@@ -56,12 +57,14 @@ if TYPE_CHECKING:
 )
 @click.option("--threshold", type=float, help="Use this threshold instead of the bundle's.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads of the engine.")
+@signature_option
 @board_options
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def command(
     what: str, source_url: str | None, sink_urls: tuple[str, ...], check: bool, target: str | None, stream: str | None,
     node: str | None, state_folder: Path | None, http: str | None, threshold: float | None, threads: int | None,
-    board: str | None, port: str | None, baud: int, state: Path | None, as_json: bool, **rules: Any,
+    signed_by: tuple[PublicKey, ...], board: str | None, port: str | None, baud: int, state: Path | None,
+    as_json: bool, **rules: Any,
 ) -> None:  # fmt: skip
     """Watch sources and report anomalies.
 
@@ -81,7 +84,7 @@ def command(
             beside = {
                 **rules, "source": source_url, "sink": sink_urls, "threshold": threshold, "target": target,
                 "stream": stream, "node": node, "keep": state_folder, "http": http, "threads": threads,
-                "board": board, "port": port,
+                "board": board, "port": port, "require_signature": signed_by,
             }  # fmt: skip
             given = [name.replace("_", "-") for name, value in beside.items() if value not in (None, ())]
             if given:
@@ -95,7 +98,7 @@ def command(
             config = _one_stream(
                 what, source_url, sink_urls or ("stdout",), target=target, stream=stream, node=node, threads=threads,
                 state=state_folder, http=http, threshold=threshold, board=board_address(board, port, baud, state),
-                rules=rules,
+                rules=rules, signed_by=signed_by,
             )  # fmt: skip
             retry = state_folder is not None
         if check:
@@ -121,7 +124,7 @@ def command(
 def _one_stream(
     bundle: str, source: str, sinks: tuple[str, ...], *, target: str | None, stream: str | None, node: str | None,
     threads: int | None, state: Path | None, http: str | None, threshold: float | None, board: Any,
-    rules: dict[str, Any],
+    rules: dict[str, Any], signed_by: tuple[PublicKey, ...],
 ) -> StationConfig:  # fmt: skip
     """The options of the command as a station of one stream."""
     from edge_ad.runtime.events import topic_id
@@ -143,6 +146,7 @@ def _one_stream(
                     threads=threads,
                     board=table,
                     threshold=threshold,
+                    require_signature=[key.name for key in signed_by],
                     decision={key: value for key, value in rules.items() if value is not None},
                 )
             ],

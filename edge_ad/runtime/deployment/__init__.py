@@ -15,14 +15,16 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from edge_ad.bundle.archive import Bundle, open_bundle
-from edge_ad.bundle.manifest import Manifest, Payload
+from edge_ad.bundle.atomic import write_atomic
+from edge_ad.bundle.manifest import SIGNATURES_NAME, Manifest, Payload
 from edge_ad.bundle.names import shown
+from edge_ad.bundle.signature import PublicKey, require_signature
 from edge_ad.errors import DeployError, EdgeAdError
 from edge_ad.runtime.deployment.folder import (
     CURRENT,
@@ -39,7 +41,13 @@ from edge_ad.runtime.deployment.folder import (
     sweep,
     switch,
 )
-from edge_ad.runtime.deployment.release import check_files, check_release, needed, read_manifest
+from edge_ad.runtime.deployment.release import (
+    check_files,
+    check_release,
+    needed,
+    read_manifest,
+    read_signatures,
+)
 from edge_ad.runtime.engines import open_engine as open_any_engine
 from edge_ad.runtime.engines.base import Engine
 from edge_ad.runtime.golden import GoldenResult, check_golden
@@ -66,13 +74,15 @@ log = logging.getLogger(__name__)
 class LiveBundle:
     """An extracted bundle. target: the payload asked for, else the one chosen when it was flashed, else None.
 
-    Of a deployment folder, the files of that payload have been checked, and no others.
+    Of a deployment folder, the files of that payload have been checked, and no others. signatures: its
+    `signatures.json`, confirmed only where a signature was asked for.
     """
 
     manifest: Manifest
     digest: str
     folder: Path
     target: str | None
+    signatures: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -90,18 +100,22 @@ class Deployment:
 
 
 def deploy(
-    bundle: Path, root: Path, *, target: str | None = None, open_engine: OpenEngine = open_any_engine
-) -> Deployment:
+    bundle: Path, root: Path, *, target: str | None = None, signed_by: Sequence[PublicKey] = (),
+    open_engine: OpenEngine = open_any_engine,
+) -> Deployment:  # fmt: skip
     """Copy `bundle` below `root`, have it prove itself there, and make it live.
 
-    target: which payload; may be None for a bundle with one. A release that is there already is proved anew, and
-    replaced when a file of it is damaged. Raises BundleError for an unusable bundle (nothing is made in `root`),
-    EngineError or MissingDependencyError when its network cannot be opened, ParityError when a golden vector
-    disagrees, DeployError for an unusable folder. What was live then still is, but for one case: a disk that
-    fails to confirm the switch itself may have either.
+    target: which payload; may be None for a bundle with one. signed_by: one of these keys must have signed it. A
+    release that is there already is proved anew, and replaced when a file of it is damaged. Raises BundleError for
+    an unusable bundle (nothing is made in `root`), SignatureError likewise, EngineError or MissingDependencyError
+    when its network cannot be opened, ParityError when a golden vector disagrees, DeployError for an unusable
+    folder. What was live then still is, but for one case: a disk that fails to confirm the switch itself may have
+    either.
     """
     with open_bundle(bundle) as opened:
         payload = opened.manifest.payload(target)
+        if signed_by:
+            require_signature(opened.digest, opened.signatures, signed_by, where=str(bundle))
         opened.verify()
         with folder_errors(root):
             live_digest(root)  # a folder of something else is left as it is
@@ -116,11 +130,14 @@ def deploy(
             return _deployment(root, pair, golden)
 
 
-def rollback(root: Path, *, open_engine: OpenEngine = open_any_engine) -> Deployment:
+def rollback(
+    root: Path, *, signed_by: Sequence[PublicKey] = (), open_engine: OpenEngine = open_any_engine
+) -> Deployment:
     """Make live again what was live before, once it has proved itself anew; the other way round to undo it.
 
-    Raises DeployError when there is nothing to go back to or the folder is unusable, DigestError when a file of
-    it was altered, ParityError when it fails its vectors. What was live then still is, as after `deploy`.
+    signed_by: one of these keys must have signed it. Raises SignatureError, DeployError when there is nothing to go
+    back to or the folder is unusable, DigestError when a file of it was altered, ParityError when it fails its
+    vectors. What was live then still is, as after `deploy`.
     """
     with folder_errors(root):
         if not root.is_dir():
@@ -132,39 +149,43 @@ def rollback(root: Path, *, open_engine: OpenEngine = open_any_engine) -> Deploy
         if chosen is None:
             raise DeployError("has no previous bundle to go back to", where=root, hint=_hint(root))
         sweep(root, before)
-        found = _load_release(root, chosen, from_medium=True)
+        found = _load_release(root, chosen, from_medium=True, signed_by=signed_by)
         golden = _prove(found.manifest.payload(chosen.target), found.folder, open_engine, root)
         pair = before.followed_by(chosen)
         switch(root, pair)
         return _deployment(root, pair, golden)
 
 
-def live(root: Path, *, target: str | None = None) -> LiveBundle:
+def live(root: Path, *, target: str | None = None, signed_by: Sequence[PublicKey] = ()) -> LiveBundle:
     """What is live in `root`: its manifest, the files of one payload and its golden vectors, digests checked.
 
-    target: the payload that will be used, None for the one chosen when it was flashed. Raises DeployError for a
-    folder without a live bundle or that cannot be read, DigestError for a file that was altered, SchemaError for
-    an unknown `target`.
+    target: the payload that will be used, None for the one chosen when it was flashed. signed_by: one of these keys
+    must have signed it. Raises SignatureError when none has, DeployError for a folder without a live bundle or that
+    cannot be read, DigestError for a file that was altered, SchemaError for an unknown `target`.
     """
     with folder_errors(root):
         pair = _require_live(root)
-        return _load_release(root, pair.live, target=target)
+        return _load_release(root, pair.live, target=target, signed_by=signed_by)
 
 
 @contextmanager
-def load(address: str | Path, *, target: str | None = None) -> Iterator[LiveBundle]:
+def load(
+    address: str | Path, *, target: str | None = None, signed_by: Sequence[PublicKey] = ()
+) -> Iterator[LiveBundle]:
     """The bundle at `address`: `dir:FOLDER`, a deployment folder, or a .edgead file (extracted for as long as needed).
 
-    target: see `live`. Raises DeployError or BundleError.
+    target, signed_by: see `live`. Raises DeployError or BundleError.
     """
     text = str(address)
     path = Path(text[4:] if text.startswith("dir:") else text)
     with folder_errors(path):
         is_folder = text.startswith("dir:") or path.is_dir()
     if is_folder:
-        yield live(path, target=target)
+        yield live(path, target=target, signed_by=signed_by)
         return
     with open_bundle(path) as opened:
+        if signed_by:
+            require_signature(opened.digest, opened.signatures, signed_by, where=str(path))
         if target is not None:
             opened.manifest.payload(target)
         try:
@@ -178,7 +199,7 @@ def load(address: str | Path, *, target: str | None = None) -> Iterator[LiveBund
         with temporary as folder:
             release = Path(folder) / opened.digest
             opened.extract(release)
-            yield LiveBundle(opened.manifest, opened.digest, release, target)
+            yield LiveBundle(opened.manifest, opened.digest, release, target, opened.signatures)
 
 
 def _make_room(root: Path) -> Pair | None:
@@ -210,6 +231,8 @@ def _install(opened: Bundle, payload: Payload, root: Path, open_engine: OpenEngi
     """Have a whole and proven release of `opened` in its place; on any error nothing there has changed."""
     release = root / RELEASES / opened.digest
     if _is_whole(release, opened.digest):
+        if opened.signatures is not None:
+            write_atomic(release / SIGNATURES_NAME, opened.signatures)
         return _prove(payload, release, open_engine, opened.path)
     # The folder that mkdtemp makes is this user's alone; what is extracted in it follows the umask.
     staging = Path(tempfile.mkdtemp(prefix=STAGED, dir=root / RELEASES))
@@ -246,11 +269,15 @@ def _prove(payload: Payload, folder: Path, open_engine: OpenEngine, where: Path)
 
 
 def _load_release(
-    root: Path, choice: Choice, *, target: str | None = None, from_medium: bool = False
-) -> LiveBundle:
+    root: Path, choice: Choice, *, target: str | None = None, from_medium: bool = False,
+    signed_by: Sequence[PublicKey] = (),
+) -> LiveBundle:  # fmt: skip
     """A release as it was chosen, or its payload for another `target`, and the files of that payload checked."""
     folder = root / RELEASES / choice.digest
     manifest = read_manifest(folder, choice.digest, from_medium=from_medium)
+    signatures = read_signatures(folder)
+    if signed_by:
+        require_signature(choice.digest, signatures, signed_by, where=str(root))
     if choice.target not in [payload.target for payload in manifest.payloads]:
         raise DeployError(
             f"{choice.digest[:12]} is recorded for target '{shown(choice.target)}', which it has no payload for",
@@ -259,7 +286,7 @@ def _load_release(
         )
     payload = manifest.payload(target or choice.target)
     check_files(folder, manifest, names=needed(payload), from_medium=from_medium)
-    return LiveBundle(manifest, choice.digest, folder, payload.target)
+    return LiveBundle(manifest, choice.digest, folder, payload.target, signatures)
 
 
 def _deployment(root: Path, pair: Pair, golden: GoldenResult) -> Deployment:

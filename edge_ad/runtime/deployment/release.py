@@ -9,8 +9,8 @@ import stat
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from edge_ad.bundle.layout import MAX_MANIFEST_BYTES
-from edge_ad.bundle.manifest import MANIFEST_NAME, FileEntry, Manifest, Payload, parse
+from edge_ad.bundle.layout import MAX_MANIFEST_BYTES, MAX_SIGNATURES_BYTES
+from edge_ad.bundle.manifest import MANIFEST_NAME, SIGNATURES_NAME, FileEntry, Manifest, Payload, parse
 from edge_ad.errors import DeployError, DigestError
 
 _CHUNK_BYTES = 1 << 20
@@ -42,6 +42,13 @@ def read_manifest(folder: Path, digest: str, *, from_medium: bool = False) -> Ma
             "is not the manifest that was flashed", where=folder / MANIFEST_NAME, hint=_FLASH_AGAIN
         )
     return parse(raw, where=str(folder))
+
+
+def read_signatures(folder: Path) -> bytes | None:
+    """The `signatures.json` of the release in `folder`, None without one. Raises as `check_files` does."""
+    if not os.path.lexists(folder / SIGNATURES_NAME):
+        return None
+    return read_plain(folder, SIGNATURES_NAME, MAX_SIGNATURES_BYTES)
 
 
 def needed(payload: Payload) -> list[str]:

@@ -56,7 +56,8 @@ class StreamTable(_Table):
     bundle: `dir:FOLDER` (what flash made live there) or a .edgead file. threshold: in place of the bundle's own.
     stall_s: a live source that is silent for so long is opened anew. keep_scores: every so many frames a score goes
     through the outbox like an event; 0: none do. crops: JPEG pictures of what is anomalous, for sinks that take them.
-    majority: only what several channels that move together say counts.
+    majority: only what several channels that move together say counts. require_signature: files of public keys, one of
+    which must have signed the bundle (one may be given as it is).
     decision: as `DecisionConfig`; `release` defaults to 0 for folders of images and to 3 for everything else.
     """
 
@@ -71,7 +72,13 @@ class StreamTable(_Table):
     keep_scores: Annotated[int, Field(ge=0)] = 0
     crops: bool = False
     majority: MajorityTable | None = None
+    require_signature: list[str] = []
     decision: dict[str, Any] = {}
+
+    @field_validator("require_signature", mode="before")
+    @classmethod
+    def _one_or_more(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _rules(self) -> StreamTable:

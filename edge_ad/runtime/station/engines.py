@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from edge_ad.bundle.manifest import Manifest, Payload
+from edge_ad.bundle.signature import read_public_key
 from edge_ad.errors import BundleError, EdgeAdError, SchemaError, StationError, UsageError
 from edge_ad.firmware_bridge.connection import BoardAddress, Connection
 from edge_ad.runtime.deployment import LiveBundle, load
@@ -57,7 +58,7 @@ class Engines:
         self._board_state = board_state
         self._opened = ExitStack()
         self._guard = threading.Lock()
-        self._bundles: dict[str, LiveBundle] = {}
+        self._bundles: dict[tuple[str, tuple[str, ...]], LiveBundle] = {}
         self._engines: dict[Any, tuple[Shared, ExitStack]] = {}
 
     def __enter__(self) -> Engines:
@@ -73,14 +74,16 @@ class Engines:
             self._opened.close()
 
     def bundle(self, stream: StreamTable) -> LiveBundle:
-        """The stream's bundle, checked. Raises BundleError, DeployError, StationError."""
+        """The stream's bundle, checked. Raises BundleError (SignatureError among them), DeployError, StationError."""
+        key = (stream.bundle, tuple(stream.require_signature))
         with self._guard:
-            if stream.bundle not in self._bundles:
+            if key not in self._bundles:
+                keys = [read_public_key(Path(name)) for name in stream.require_signature]
                 try:
-                    self._bundles[stream.bundle] = self._opened.enter_context(load(stream.bundle))
+                    self._bundles[key] = self._opened.enter_context(load(stream.bundle, signed_by=keys))
                 except FileNotFoundError as error:
                     raise BundleError("there is no such bundle", where=stream.bundle) from error
-            return self._bundles[stream.bundle]
+            return self._bundles[key]
 
     def engine(self, stream: StreamTable) -> Shared:
         """The engine of the stream's payload, opened when it is not.
