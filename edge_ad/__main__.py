@@ -2,4 +2,5 @@
 
 from edge_ad.cli import main
 
-main()
+if __name__ == "__main__":  # a process of `bench` imports this, too
+    main()

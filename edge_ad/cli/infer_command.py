@@ -11,7 +11,7 @@ import numpy as np
 from edge_ad.bundle.manifest import InputSpec
 from edge_ad.bundle.signature import PublicKey
 from edge_ad.cli.options import out, print_json, signature_option
-from edge_ad.cli.payloads import board_address, board_options, open_payload
+from edge_ad.cli.payloads import board_address, board_options, open_payload, provider_option
 from edge_ad.errors import DataError
 
 
@@ -22,12 +22,13 @@ from edge_ad.errors import DataError
               help="An .npy of network inputs, (N, …) or one; or images, scans, series (file, folder).")  # fmt: skip
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="The .npz to write.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads of the engine.")
+@provider_option
 @signature_option
 @board_options
 @click.option("--json", "as_json", is_flag=True, help="Print scores and engine as JSON.")
 def command(
-    bundle: str, target: str | None, input_: Path, output: Path, threads: int | None, board: str | None,
-    port: str | None, baud: int, state: Path | None, signed_by: tuple[PublicKey, ...], as_json: bool,
+    bundle: str, target: str | None, input_: Path, output: Path, threads: int | None, require_provider: str | None,
+    board: str | None, port: str | None, baud: int, state: Path | None, signed_by: tuple[PublicKey, ...], as_json: bool,
 ) -> None:  # fmt: skip
     """Raw network outputs and scores of a payload.
 
@@ -42,7 +43,7 @@ def command(
 
     with load(bundle, target=target, signed_by=signed_by) as live, contextlib.ExitStack() as opened:
         address = board_address(board, port, baud, state)
-        payload, engine = open_payload(live, target, address, threads, opened)
+        payload, engine = open_payload(live, target, address, threads, opened, require_provider)
         batch = _read(input_, live.manifest.input)
         results = [engine.infer(one[None]) for one in batch]
         arrays = {name: np.concatenate([r[name] for r in results]) for name in payload.outputs}

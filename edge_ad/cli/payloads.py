@@ -38,6 +38,16 @@ def board_options(command: Command) -> Command:
     return command
 
 
+def provider_option(command: Command) -> Command:
+    """Adds --require-provider."""
+    option = click.option(
+        "--require-provider", type=click.Choice(["tensorrt", "cuda", "cpu"]),
+        help="Fail unless this one runs all of the network; without it, one that is not there, or cannot take a node, "
+        "leaves it to the next, and that is said.",
+    )  # fmt: skip
+    return option(command)
+
+
 def board_address(
     board: str | None, port: str | None, baud: int, state: Path | None, *, count: bool = False
 ) -> BoardAddress | None:
@@ -48,8 +58,9 @@ def board_address(
 
 
 def open_payload(
-    live: LiveBundle, target: str | None, address: BoardAddress | None, threads: int | None, opened: ExitStack
-) -> tuple[Payload, Engine]:
+    live: LiveBundle, target: str | None, address: BoardAddress | None, threads: int | None, opened: ExitStack,
+    require_provider: str | None = None,
+) -> tuple[Payload, Engine]:  # fmt: skip
     """A payload and its engine, both closed with `opened`; on the board at `address`, or on this machine."""
     overrides: dict[str, Any] = {} if threads is None else {"threads": threads}
     if address is None:
@@ -58,6 +69,6 @@ def open_payload(
         connection = opened.enter_context(Connection(address))
         payload = payload_on(live.manifest, target or live.target, connection)
         overrides["connection"] = connection
-    engine = open_engine(payload, live.folder, **overrides)
+    engine = open_engine(payload, live.folder, require_provider=require_provider, **overrides)
     opened.callback(engine.close)
     return payload, engine

@@ -14,7 +14,7 @@ import click
 
 from edge_ad.bundle.signature import PublicKey
 from edge_ad.cli.options import errors, out, print_json, signature_option
-from edge_ad.cli.payloads import board_address, board_options
+from edge_ad.cli.payloads import board_address, board_options, provider_option
 from edge_ad.errors import UsageError
 
 if TYPE_CHECKING:
@@ -57,14 +57,15 @@ if TYPE_CHECKING:
 )
 @click.option("--threshold", type=float, help="Use this threshold instead of the bundle's.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads of the engine.")
+@provider_option
 @signature_option
 @board_options
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def command(
     what: str, source_url: str | None, sink_urls: tuple[str, ...], check: bool, target: str | None, stream: str | None,
     node: str | None, state_folder: Path | None, http: str | None, threshold: float | None, threads: int | None,
-    signed_by: tuple[PublicKey, ...], board: str | None, port: str | None, baud: int, state: Path | None,
-    as_json: bool, **rules: Any,
+    require_provider: str | None, signed_by: tuple[PublicKey, ...], board: str | None, port: str | None, baud: int,
+    state: Path | None, as_json: bool, **rules: Any,
 ) -> None:  # fmt: skip
     """Watch sources and report anomalies.
 
@@ -84,7 +85,7 @@ def command(
             beside = {
                 **rules, "source": source_url, "sink": sink_urls, "threshold": threshold, "target": target,
                 "stream": stream, "node": node, "keep": state_folder, "http": http, "threads": threads,
-                "board": board, "port": port, "require_signature": signed_by,
+                "board": board, "port": port, "require_signature": signed_by, "require_provider": require_provider,
             }  # fmt: skip
             given = [name.replace("_", "-") for name, value in beside.items() if value not in (None, ())]
             if given:
@@ -98,7 +99,7 @@ def command(
             config = _one_stream(
                 what, source_url, sink_urls or ("stdout",), target=target, stream=stream, node=node, threads=threads,
                 state=state_folder, http=http, threshold=threshold, board=board_address(board, port, baud, state),
-                rules=rules, signed_by=signed_by,
+                rules=rules, signed_by=signed_by, require_provider=require_provider,
             )  # fmt: skip
             retry = state_folder is not None
         if check:
@@ -124,7 +125,7 @@ def command(
 def _one_stream(
     bundle: str, source: str, sinks: tuple[str, ...], *, target: str | None, stream: str | None, node: str | None,
     threads: int | None, state: Path | None, http: str | None, threshold: float | None, board: Any,
-    rules: dict[str, Any], signed_by: tuple[PublicKey, ...],
+    rules: dict[str, Any], signed_by: tuple[PublicKey, ...], require_provider: str | None,
 ) -> StationConfig:  # fmt: skip
     """The options of the command as a station of one stream."""
     from edge_ad.runtime.events import topic_id
@@ -147,6 +148,7 @@ def _one_stream(
                     board=table,
                     threshold=threshold,
                     require_signature=[key.name for key in signed_by],
+                    require_provider=require_provider,
                     decision={key: value for key, value in rules.items() if value is not None},
                 )
             ],

@@ -9,19 +9,20 @@ import click
 
 from edge_ad.bundle.signature import PublicKey
 from edge_ad.cli.options import out, print_json, signature_option
-from edge_ad.cli.payloads import board_address, board_options, open_payload
+from edge_ad.cli.payloads import board_address, board_options, open_payload, provider_option
 
 
 @click.command("verify")
 @click.argument("bundle")
 @click.option("--target", help="Which payload; may be left out when the bundle holds one.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads of the engine.")
+@provider_option
 @signature_option
 @board_options
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
 def command(
-    bundle: str, target: str | None, threads: int | None, board: str | None, port: str | None, baud: int,
-    state: Path | None, signed_by: tuple[PublicKey, ...], as_json: bool,
+    bundle: str, target: str | None, threads: int | None, require_provider: str | None,
+    board: str | None, port: str | None, baud: int, state: Path | None, signed_by: tuple[PublicKey, ...], as_json: bool,
 ) -> None:  # fmt: skip
     """Run a bundle's golden vectors on this machine or a board; exit 4 when it disagrees with the host that compiled
     it.
@@ -33,7 +34,7 @@ def command(
 
     with load(bundle, target=target, signed_by=signed_by) as live, contextlib.ExitStack() as opened:
         address = board_address(board, port, baud, state, count=True)
-        payload, engine = open_payload(live, target, address, threads, opened)
+        payload, engine = open_payload(live, target, address, threads, opened, require_provider)
         result = check_golden(payload, live.folder, engine)
         info = engine.describe()
     if as_json:

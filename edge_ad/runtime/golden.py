@@ -113,6 +113,12 @@ def check_golden(payload: Payload, folder: Path, engine: Engine) -> GoldenResult
     return max(results, key=_share_of_allowed)
 
 
+def golden_inputs(payload: Payload, folder: Path) -> list[Tensor]:
+    """The inputs of its golden vectors, one batch (1, …) each. Raises BundleError."""
+    batches = _read(folder / payload.golden.file, payload)[INPUT]
+    return [batch[None] for batch in batches]
+
+
 def _share_of_allowed(result: GoldenResult) -> float:
     if result.worst_error == 0:
         return 0.0

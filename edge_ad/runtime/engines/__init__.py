@@ -11,14 +11,28 @@ from edge_ad.errors import EngineError
 from edge_ad.runtime.engines.base import Engine
 
 
-def open_engine(payload: Payload, folder: Path, **overrides: Any) -> Engine:
+def open_engine(
+    payload: Payload, folder: Path, *, require_provider: str | None = None, **overrides: Any
+) -> Engine:
     """Load a payload whose files lie under `folder`, with its own options unless overridden (e.g. `threads=1`).
 
-    Raises EngineError for an unknown engine or a network that it refuses, MissingDependencyError when the
-    engine's package is not installed.
+    require_provider: cpu, cuda or tensorrt, which has to run all of it. Raises EngineError for an unknown engine, a
+    network that it refuses or that provider does not run, MissingDependencyError when the engine's package is not
+    installed.
     """
     parts = {name: folder / model for name, model in payload.parts.items()}
-    return open_model(payload.engine, folder / payload.model, {**payload.options, **overrides}, parts)
+    if require_provider is not None and payload.engine == "onnxruntime":
+        overrides["require"] = require_provider
+    engine = open_model(payload.engine, folder / payload.model, {**payload.options, **overrides}, parts)
+    if require_provider is not None and engine.describe().provider.lower() != require_provider:
+        runs = engine.describe()
+        engine.close()
+        raise EngineError(
+            f"the provider '{require_provider}' is required, and the payload for '{payload.target}' runs on "
+            f"{runs.engine} ({runs.provider})",
+            hint="choose another --target, or leave the requirement out",
+        )
+    return engine
 
 
 def open_model(

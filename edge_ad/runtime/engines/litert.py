@@ -64,8 +64,8 @@ class LiteRtEngine:
     def describe(self) -> EngineInfo:
         """The package that runs it, and its kernels."""
         return EngineInfo(
-            engine="litert", version=version(self._package), provider=f"{self._package} ({self._kernels})",
-            isa=cpu_isa(), threads=self._threads, precision=self._precision,
+            engine="litert", version=version(self._package), provider="cpu", isa=cpu_isa(), threads=self._threads,
+            precision=self._precision, details={"package": self._package, "kernels": self._kernels},
         )  # fmt: skip
 
     def close(self) -> None:

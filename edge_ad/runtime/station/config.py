@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -57,7 +57,7 @@ class StreamTable(_Table):
     stall_s: a live source that is silent for so long is opened anew. keep_scores: every so many frames a score goes
     through the outbox like an event; 0: none do. crops: JPEG pictures of what is anomalous, for sinks that take them.
     majority: only what several channels that move together say counts. require_signature: files of public keys, one of
-    which must have signed the bundle (one may be given as it is).
+    which must have signed the bundle (one may be given as it is). require_provider: what has to run all of the network.
     decision: as `DecisionConfig`; `release` defaults to 0 for folders of images and to 3 for everything else.
     """
 
@@ -73,6 +73,7 @@ class StreamTable(_Table):
     crops: bool = False
     majority: MajorityTable | None = None
     require_signature: list[str] = []
+    require_provider: Literal["tensorrt", "cuda", "cpu"] | None = None
     decision: dict[str, Any] = {}
 
     @field_validator("require_signature", mode="before")

@@ -93,7 +93,7 @@ class Engines:
         """
         live = self.bundle(stream)
         target = stream.target or live.target
-        key = (live.digest, target, stream.threads, stream.board)
+        key = (live.digest, target, stream.threads, stream.board, stream.require_provider)
         with self._guard:
             if key not in self._engines:
                 opened = ExitStack()
@@ -138,7 +138,9 @@ class Engines:
                 f"the payload for '{payload.target}' runs on a board", where=f"stream '{stream.name}'",
                 hint="say which: --port /dev/ttyACM0, in a station file board = { port = \"/dev/ttyACM0\" }",
             )  # fmt: skip
-        return payload, open_engine(payload, live.folder, **overrides)
+        return payload, open_engine(
+            payload, live.folder, require_provider=stream.require_provider, **overrides
+        )
 
 
 def payload_on(manifest: Manifest, target: str | None, connection: Connection) -> Payload:
