@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -63,6 +64,46 @@ def test_each_cpu_payload_is_flashed_and_judges_images_like_the_others(
         "--json",
     )
     assert done.code == 0 and json.loads(done.out)["frames"] == 12, done.err
+
+
+@pytest.mark.parametrize(
+    ("target", "provider", "said"),
+    [
+        (
+            "jetson-orin",
+            "tensorrt",
+            "the provider 'tensorrt' is required and is not in this ONNX Runtime; it has: ",
+        ),
+        ("jetson-orin", "cuda", "the provider 'cuda' is required"),
+        (
+            "litert",
+            "cuda",
+            "the provider 'cuda' is required, and the payload for 'litert' runs on litert (cpu)",
+        ),
+        ("openvino-cpu", "tensorrt", "runs on openvino (CPU)"),
+    ],
+)
+def test_a_provider_that_is_required_and_does_not_run_is_exit_1(
+    many: Path, parts: Path, edge_ad, tmp_path: Path, target: str, provider: str, said: str
+) -> None:
+    import onnxruntime
+
+    full = {"tensorrt": "TensorrtExecutionProvider", "cuda": "CUDAExecutionProvider"}[provider]
+    if target == "jetson-orin" and full in onnxruntime.get_available_providers():
+        pytest.skip(f"this machine has {provider}")
+    for words in (
+        ("verify", many), ("run", many, "--source", parts / "test"),
+        ("infer", many, "--input", parts / "test", "--output", tmp_path / "o.npz"),
+    ):  # fmt: skip
+        done = edge_ad(*words, "--target", target, "--require-provider", provider)
+        assert done.code == 1 and said in done.error, (words, done.err)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_provider_that_runs_may_be_required(many: Path, edge_ad) -> None:
+    for target in ("jetson-orin", "litert", "openvino-cpu"):
+        done = edge_ad("verify", many, "--target", target, "--require-provider", "cpu")
+        assert done.code == 0, done.err
 
 
 def test_scores_of_all_payloads_agree_in_order(many: Path, parts: Path, edge_ad, tmp_path: Path) -> None:
@@ -157,3 +198,38 @@ def test_nothing_is_reported_to_openvinos_maker() -> None:
     code = "import sys, edge_ad, openvino; print(type(sys.modules['openvino_telemetry']).__name__)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "NoneType"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="tflite-runtime has no wheel for this Python")
+def test_a_device_with_tflite_runtime_and_numpy_1_agrees_with_the_host(
+    many: Path, parts: Path, tmp_path: Path
+) -> None:
+    """The device install: no torch, no onnx; the package that older boards have."""
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    repository = Path(__file__).resolve().parents[2]
+    source = tmp_path / "source"  # built from a copy: an installation must leave the checkout alone
+    shutil.copytree(
+        repository,
+        source,
+        symlinks=True,
+        ignore=shutil.ignore_patterns(".git", ".venv", "build", "work", "*.egg-info"),
+    )
+    packages = [f"{source}[camera]", "numpy<2", "tflite-runtime==2.14.0"]
+    pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", *packages]
+    done = subprocess.run(pip, capture_output=True, text=True, check=False)
+    if done.returncode and "No matching distribution" in done.stderr:
+        pytest.skip(f"packages cannot be had here: {done.stderr.strip().splitlines()[-1]}")
+    assert done.returncode == 0, done.stderr[-2000:]
+
+    def edge_ad(*words: object) -> str:
+        command = [python, "-m", "edge_ad", *map(str, words)]
+        ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert ran.returncode == 0, ran.stderr
+        return ran.stdout
+
+    assert "litert 2.14.0" in edge_ad("verify", many, "--target", "litert")
+    edge_ad("flash", many, "--to", "dir:line", "--target", "litert")
+    ran = edge_ad("run", "dir:line", "--source", parts / "test", "--sink", "jsonl:e.jsonl", "--json")
+    assert json.loads(ran)["frames"] == 12

@@ -100,10 +100,9 @@ class _Stage:
         feeds = {}
         for name, value in zip(self.inputs, values, strict=True):
             detail = self._given[name]
-            if tuple(detail["shape"]) != value.shape:
-                raise EngineError(
-                    f"the network takes {tuple(detail['shape'])}, not {value.shape}", where=self._path
-                )
+            shape = tuple(int(size) for size in detail["shape"])
+            if shape != value.shape:
+                raise EngineError(f"the network takes {shape}, not {value.shape}", where=self._path)
             feeds[name] = _quantized(value, detail)
         made = self._run(**feeds)
         return [_dequantized(made[name], self._made[name]) for name in self.outputs]
