@@ -160,6 +160,11 @@ class Bundle:
             raise BundleError(f"holds no {shown(name)}", where=self._where, hint=f"it holds: {held}")
         return b"".join(self._verified(name))
 
+    @property
+    def manifest_text(self) -> str:
+        """`manifest.json`, to the byte as it is here."""
+        return self._raw.decode("ascii")
+
     def verify(self) -> None:
         """Read every file. Raises DigestError for the first that is not what the manifest says."""
         for name in self.manifest.files:

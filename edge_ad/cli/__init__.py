@@ -31,6 +31,10 @@ _COMMANDS = {
 }
 
 
+# Called by other machines, not by people.
+_HIDDEN = ("receive",)
+
+
 class _LazyGroup(click.Group):
     """A group that imports `edge_ad.cli.<name>_command` when the command is called."""
 
@@ -38,7 +42,7 @@ class _LazyGroup(click.Group):
         return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
+        if cmd_name not in _COMMANDS and cmd_name not in _HIDDEN:
             return None
         command: click.Command = import_module(f"edge_ad.cli.{cmd_name}_command").command
         return command

@@ -17,7 +17,16 @@ from edge_ad.firmware_bridge.connection import BoardAddress, Connection
 
 @click.command("flash")
 @click.argument("bundle", required=False, type=click.Path(path_type=Path))
-@click.option("--to", "address", metavar="dir:FOLDER", help="A folder of this machine, e.g. dir:/opt/line3.")
+@click.option("--to", "addresses", metavar="ADDRESS", multiple=True,
+              help="dir:/opt/line3, a folder of this machine, or ssh://user@box[:port]/opt/line3, which may be given "
+              "several times.")  # fmt: skip
+@click.option("--remote-command", default="edge-ad", show_default=True,
+              help="What starts edge-ad on a device that is reached by ssh.")  # fmt: skip
+@click.option("--restart", metavar="UNIT",
+              help="Then restart this systemd unit there; if it does not come up, the device rolls back.")  # fmt: skip
+@click.option("--wait", "wait_s", type=click.FloatRange(0, min_open=True), default=60.0, show_default=True,
+              help="Seconds that the unit has to come up.")  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Only tell what would be sent (ssh).")
 @board_options
 @click.option("--program", metavar="NAME",
               help="First write this real board's firmware through its debug probe, e.g. nucleo-h743zi2.")  # fmt: skip
@@ -39,21 +48,32 @@ from edge_ad.firmware_bridge.connection import BoardAddress, Connection
 @click.option("--rollback", is_flag=True, help="Go back to the bundle that was live before.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
 def command(
-    bundle: Path | None, address: str | None, board: str | None, port: str | None, baud: int, state: Path | None,
+    bundle: Path | None, addresses: tuple[str, ...], remote_command: str, restart: str | None, wait_s: float,
+    dry_run: bool, board: str | None, port: str | None, baud: int, state: Path | None,
     program: str | None, target: str | None, station: Path | None, service_name: str | None, service_folder: Path,
     service_user: str | None, signed_by: tuple[PublicKey, ...], rollback: bool, as_json: bool,
 ) -> None:  # fmt: skip
-    """Put a bundle on a device: a folder of this machine, or a board.
+    """Put a bundle on a device: a folder of this machine, devices that ssh reaches, or a board.
+
+    Over ssh, with the keys and the configuration that you have, a device that has edge-ad installed gets the files that
+    it lacks, and does there what happens in a folder here; several are flashed at once (docs/ssh.md).
 
     Into a folder it is copied, every digest is checked, and its golden vectors run with the engine there. On a board
     the model image is sent over the link, and the board checks it and runs its golden vectors. Only then does it go
     live, in one step; what was live stays for --rollback. A bundle that fails its vectors never goes live (exit 4).
     """
     device = board_address(board, port, baud, state)
-    if (device is None) == (address is None):
+    if (device is None) == (not addresses):
         raise UsageError(
-            "say where to", hint="--to dir:/opt/line3, --board qemu:mps2-an386 or --port /dev/ttyACM0"
+            "say where to",
+            hint="--to dir:/opt/line3, --to ssh://box/opt/line3, --board qemu:mps2-an386 or --port /dev/ttyACM0",
         )
+    remote = [address.startswith("ssh:") for address in addresses]
+    if any(remote) != all(remote) or (len(addresses) > 1 and not any(remote)):
+        raise UsageError("several devices are flashed at once over ssh only", hint="flash folders one by one")
+    for given, option in ((restart, "--restart"), (dry_run or None, "--dry-run")):
+        if given is not None and not any(remote):
+            raise UsageError(f"{option} goes with --to ssh://…")
     if rollback == (bundle is not None):
         raise UsageError(
             "give either a bundle or --rollback", hint="edge-ad flash part.edgead --to dir:/opt/line3"
@@ -66,13 +86,26 @@ def command(
         if port is None:
             raise UsageError("--program needs --port, over which the board then answers")
         _program(program)
-    if station is not None and address is None:
+    if dry_run and rollback:
+        raise UsageError("--dry-run tells of a flash, not of --rollback")
+    if any(remote):
+        from edge_ad.cli.flash_ssh import Options, flash_devices
+
+        if program is not None:
+            raise UsageError("--program goes with --port")
+        options = Options(
+            target, signed_by, remote_command, restart, wait_s, dry_run, station, service_name, service_folder,
+            service_user,
+        )  # fmt: skip
+        flash_devices(bundle, addresses, options, as_json)
+        return
+    if station is not None and not addresses:
         raise UsageError("--service needs --to dir:FOLDER: a station runs on this machine")
     unit = None if station is None else _unit(station, service_name, service_user)
     if device is not None:
         _flash_board(bundle, device, target, signed_by, as_json)
     else:
-        _flash_folder(bundle, str(address), target, signed_by, as_json)
+        _flash_folder(bundle, addresses[0], target, signed_by, as_json)
     if unit is not None:
         _install(*unit, service_folder)
 
