@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -59,8 +60,10 @@ def quantize(content: bytes, feeds: Iterable[Sequence[Tensor]], *, pixels: bool)
         source.write_bytes(content)
         quantizing = quantizer.Quantizer(str(source))
         quantizing.load_quantization_recipe([*recipe.static_wi8_ai8(), _TRANSPOSED_IN_FLOAT])
-        named = [{f"args_{i}": value for i, value in enumerate(feed)} for feed in feeds]
-        ranges = quantizing.calibrate({SIGNATURE: named})
+        ranges: dict[str, Any] = {}
+        for feed in feeds:
+            named = {f"args_{i}": value for i, value in enumerate(feed)}
+            _widen(ranges, quantizing.calibrate({SIGNATURE: [named]}))
         if pixels:
             _pixel_ranges(ranges, source)
         quantizing.quantize(ranges).export_model(str(made))
@@ -81,6 +84,16 @@ def float_operators(content: bytes) -> list[str]:
         if op["op_name"] not in ("QUANTIZE", "DEQUANTIZE") and types.get(op["outputs"][0]) == "float32":
             found[op["op_name"]] = found.get(op["op_name"], 0) + 1
     return [f"{count} {name}" for name, count in sorted(found.items())]
+
+
+def _widen(ranges: dict[str, Any], found: Mapping[str, Any]) -> None:
+    """Take the ranges of one more input. Left to itself the quantizer averages them over inputs, and what is cut
+    off then is the largest differences, which are what an anomaly score is made of."""
+    for tensor, one in found.items():
+        known = ranges.setdefault(tensor, dict(one))
+        for key, pick in (("min", np.minimum), ("max", np.maximum)):
+            if key in one:
+                known[key] = pick(known[key], one[key])
 
 
 def _pixel_ranges(ranges: Mapping[str, Any], source: Path) -> None:

@@ -12,7 +12,7 @@ import io
 import logging
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,8 @@ Feeds = Iterable[Mapping[str, Tensor]]
 
 def quantize_symmetric(model: onnx.ModelProto, feeds: Feeds) -> onnx.ModelProto:
     """Signed INT8 with all zero points 0: per channel for weights, per tensor for the inputs of weighted operators and
-    for both branches of an Add. Nothing is quantized behind the last of them.
+    for both branches of an Add that TensorRT can fuse with the weighted operator before it. Nothing is quantized behind
+    the last of them.
 
     feeds: inputs of the model by name, each of batch 1. Ranges reach from the smallest to the largest value, since the
     score is a maximum. Weights stay float32 in the file, with Q and DQ behind them, as TensorRT's parsers want it.
@@ -48,7 +49,7 @@ def quantize_symmetric(model: onnx.ModelProto, feeds: Feeds) -> onnx.ModelProto:
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,
             op_types_to_quantize=quantized_types,
-            nodes_to_exclude=_constant_additions(model.graph),
+            nodes_to_exclude=_additions_apart(model.graph),
             extra_options={
                 "ActivationSymmetric": True,
                 "WeightSymmetric": True,
@@ -76,7 +77,7 @@ def quantize_for_cpu(model: onnx.ModelProto, feeds: Feeds, count: int) -> onnx.M
             nncf.Dataset(feeds),
             subset_size=count,
             preset=nncf.QuantizationPreset.MIXED,
-            ignored_scope=nncf.IgnoredScope(types=exact),
+            ignored_scope=nncf.IgnoredScope(types=exact, names=_additions_apart(model.graph), validate=False),
             advanced_parameters=AdvancedQuantizationParameters(
                 overflow_fix=OverflowFix.ENABLE,
                 disable_bias_correction=True,
@@ -92,7 +93,7 @@ def float_operators(model: onnx.ModelProto) -> list[str]:
     return [
         node.name
         for node in model.graph.node
-        if node.op_type in WEIGHTED and not _is_dequantized(made.get(node.input[0]), made)
+        if node.op_type in WEIGHTED and not _comes_from(made.get(node.input[0]), ("DequantizeLinear",), made)
     ]
 
 
@@ -110,19 +111,29 @@ _MOVES = (
 )
 
 
-def _is_dequantized(node: onnx.NodeProto | None, made: Mapping[str, onnx.NodeProto]) -> bool:
+def _comes_from(
+    node: onnx.NodeProto | None, kinds: Sequence[str], made: Mapping[str, onnx.NodeProto]
+) -> bool:
+    """Whether a tensor is what an operator of these kinds made, moved at most."""
     while node is not None and node.op_type in _MOVES:
         node = made.get(node.input[0])
-    return node is not None and node.op_type == "DequantizeLinear"
+    return node is not None and node.op_type in kinds
 
 
-def _constant_additions(graph: onnx.GraphProto) -> list[str]:
-    """Adds of a bias: part of the operator before them."""
+def _additions_apart(graph: onnx.GraphProto) -> list[str]:
+    """Adds that are better left alone: of a bias, which is part of the operator before it, and of branches that
+    come from no weighted operator. Those are residual streams, which lose much in INT8 and gain no speed by it
+    (TSPulse on the servers of ASD: AUROC 0.027 lower with them, 0.0001 without)."""
     fixed = constants(graph)
+    made = {output: node for node in graph.node for output in node.output}
     return [
         node.name
         for node in graph.node
-        if node.op_type == "Add" and any(name in fixed for name in node.input)
+        if node.op_type == "Add"
+        and (
+            any(name in fixed for name in node.input)
+            or not any(_comes_from(made.get(name), WEIGHTED, made) for name in node.input)
+        )
     ]
 
 
