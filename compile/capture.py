@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from edge_ad.bundle.manifest import InputSpec
-from edge_ad.detectors.base import Detector, Staged, as_tuple
+from edge_ad.detectors.base import CameAsOnnx, Detector, Staged, as_tuple
 from edge_ad.errors import ParityError
 from edge_ad.runtime.engines.base import Engine, Tensor
 
@@ -73,6 +73,9 @@ def capture(detector: Detector, opset: int = OPSET) -> Captured:
 
     opset: of ONNX; below the default, by torch's older exporter, which takes newer operators apart.
     """
+    if isinstance(detector, CameAsOnnx):
+        stages = detector.onnx_stages(opset)
+        return Captured(stages.core, detector.input, detector.outputs, stages.front, stages.tail)
     example = torch.zeros(detector.input.shape, dtype=getattr(torch, detector.input.dtype))
     parts = {
         name: CapturedPart(

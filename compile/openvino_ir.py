@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from edge_ad.bundle.names import shown
+from edge_ad.errors import TargetError
 from edge_ad.runtime.engines.base import Tensor
 
 # What follows the last convolution must stay exact: squares, channel means and what is made of them.
@@ -22,11 +24,18 @@ _MOVES = ("Concat", "Pad", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Spli
 
 
 def import_onnx(onnx: bytes) -> Any:
-    """ONNX to an openvino.Model, constants folded."""
+    """ONNX to an openvino.Model, constants folded. Raises TargetError for what OpenVINO does not know."""
     import openvino
     from openvino.passes import ConstantFolding, Manager
 
-    model = openvino.Core().read_model(onnx)
+    try:
+        model = openvino.Core().read_model(onnx)
+    except RuntimeError as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        cause = next((line for line in lines if "not supported" in line or "onversion" in line), lines[-1])
+        raise TargetError(
+            f"OpenVINO cannot take the network ({shown(cause)})", where="openvino-cpu"
+        ) from error
     manager = Manager()
     manager.register_pass(ConstantFolding())
     manager.run_passes(model)

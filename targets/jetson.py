@@ -32,7 +32,8 @@ def lower(
     flags = {"int8": "--int8 --fp16", "fp16": "--fp16", "fp32": ""}[precision]
     notes = [
         "Explicitly quantized by ONNX Runtime's quantizer: signed and symmetric, per channel for weights; Q and DQ on "
-        "the inputs of weighted operators and on both branches of an addition, none on outputs."
+        "the inputs of weighted operators and on both branches of additions that TensorRT fuses with them, none on "
+        "outputs."
         if precision == "int8"
         else "FP16 weights and values between float32 inputs and outputs.",
         "What makes the score of the network's outputs stays in float32.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -56,6 +56,28 @@ class Part:
     shape: tuple[int, ...]
     outputs: tuple[str, ...]
     inputs: Callable[[Outputs], Iterator[npt.NDArray[np.float32]]]
+
+
+@dataclass(frozen=True)
+class OnnxStages:
+    """A network that exists as ONNX only: what `Staged` is, as the bytes of three networks.
+
+    front: from the detector's input to `edge_0`, …; core: from `edge_0` to `core_0`, …, to be quantized; tail: from
+    these and the front's others to the detector's outputs.
+    """
+
+    front: bytes
+    core: bytes
+    tail: bytes
+
+
+@runtime_checkable
+class CameAsOnnx(Protocol):
+    """A detector whose network exists as ONNX only."""
+
+    def onnx_stages(self, opset: int) -> OnnxStages:
+        """The network in an opset that is not newer. Raises ModelError where it cannot be said in that."""
+        ...
 
 
 class Detector(Protocol):

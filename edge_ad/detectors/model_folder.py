@@ -65,11 +65,12 @@ def damaged(error: Exception, folder: Path) -> ModelError:
 
 def write_model(
     folder: Path, name: str, version: int, config: BaseModel, splits: BaseModel, fit: Mapping[str, Any],
-    tensors: Mapping[str, Tensor], **more: Any,
+    tensors: Mapping[str, Tensor], files: Mapping[str, bytes] | None = None, **more: Any,
 ) -> None:  # fmt: skip
     """Write the model folder; `model.json` comes last, so that a folder that has it is whole.
 
-    fit: what the fit did, plain values. tensors: weights by name (`module_tensors`). more: further plain values.
+    fit: what the fit did, plain values. tensors: weights by name (`module_tensors`), may be none. files: further
+    files by name. more: further plain values.
     """
     described = {
         "schema": MODEL_SCHEMA,
@@ -83,7 +84,10 @@ def write_model(
     folder.mkdir(parents=True, exist_ok=True)
     for stale in (MODEL_FILE, WEIGHTS_FILE):  # an older model must not be taken for this one half-way
         (folder / stale).unlink(missing_ok=True)
-    write_atomic(folder / WEIGHTS_FILE, save({k: v.contiguous() for k, v in tensors.items()}))
+    if tensors:
+        write_atomic(folder / WEIGHTS_FILE, save({k: v.contiguous() for k, v in tensors.items()}))
+    for file, content in (files or {}).items():
+        write_atomic(folder / file, content)
     write_atomic(folder / MODEL_FILE, (json.dumps(described, indent=1, sort_keys=True) + "\n").encode())
 
 

@@ -1,0 +1,1 @@
+"""Networks that were fitted elsewhere and came as ONNX files: read, checked, and made into detectors."""
