@@ -164,13 +164,14 @@ def _flash_folder(
                     "count": golden.count,
                     "worst_error": golden.worst_error,
                     "allowed": golden.allowed,
+                    "ran_on": golden.ran_on,
                 },
             }
         )
         return
     out.print(
         f"golden vectors: {golden.count} of {golden.count} agree (worst difference {golden.worst_error:.2g}, "
-        f"allowed {golden.allowed:.2g})",
+        f"allowed {golden.allowed:.2g}) on {golden.ran_on}",
         soft_wrap=True,
     )
     out.print(f"live at {address}: {result.digest}", soft_wrap=True)

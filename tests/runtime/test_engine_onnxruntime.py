@@ -95,7 +95,8 @@ def test_a_node_that_ran_twice_counts_once(tmp_path: Path) -> None:
 
 def test_built_engines_are_kept_by_file_and_gpu(model: Path, tmp_path: Path) -> None:
     one = engine_cache(model, "NVIDIA Jetson Orin Nano", tmp_path / "c")
-    assert one.name.endswith("-nvidia-jetson-orin-nano") and one.parent == tmp_path / "c" / "tensorrt"
+    assert one.name.endswith(f"-nvidia-jetson-orin-nano-ort{ort.__version__}")
+    assert one.parent == tmp_path / "c" / "tensorrt"
     assert engine_cache(model, "Jetson AGX Xavier", tmp_path / "c") != one
     model.write_bytes(model.read_bytes() + b" ")
     assert engine_cache(model, "NVIDIA Jetson Orin Nano", tmp_path / "c") != one
