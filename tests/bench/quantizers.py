@@ -27,7 +27,8 @@ from edge_ad.compile.onnx_lowering import Quantize, lower_onnx
 from edge_ad.compile.qdq import Feeds, additions_apart, quantize_for_cpu, quantize_symmetric
 from edge_ad.compile.scores import batches, run, score
 from edge_ad.compile.target import Calibration, Precision
-from edge_ad.compile.tensorrt_rules import TensorRt, violations
+from edge_ad.compile.tensorrt_graph import TensorRt
+from edge_ad.compile.tensorrt_rules import violations
 from edge_ad.data.inputs import Labelled, Normals, find_labelled, find_normals
 from edge_ad.detectors import load_detector
 from edge_ad.detectors.base import Detector
