@@ -131,15 +131,18 @@ def row(case: Case, payload: dict[str, Any]) -> list[str]:
 
 @click.command(help=__doc__.splitlines()[0])
 @click.option("--work", type=click.Path(path_type=Path), required=True, help="Folder for models and bundles.")
-@click.option("--detector", "chosen", multiple=True, help="Only these.")
-def main(work: Path, chosen: tuple[str, ...]) -> None:
+@click.option("--detector", "detectors", multiple=True, help="Only these, e.g. 'efficientad micro' or fader.")
+@click.option("--set", "sets", multiple=True, help="Only these sets.")
+def main(work: Path, detectors: tuple[str, ...], sets: tuple[str, ...]) -> None:
     shared = Path(os.environ.get("EDGE_AD_DATA", ROOT.parent / "shared" / "data"))
     work.mkdir(parents=True, exist_ok=True)
     heads = ["set", "payload", "AUROC float", "compiled", "change", "rank correlation", "mean shift", "spread",
              "verdicts changed, float threshold", "own threshold"]  # fmt: skip
     before = None
     for case in cases(shared, work):
-        if chosen and case.detector.split()[0] not in chosen:
+        if detectors and not {case.detector, case.detector.split()[0]} & {*detectors}:
+            continue
+        if sets and case.name not in sets:
             continue
         if case.detector != before:
             print(
