@@ -55,11 +55,14 @@ def cases(shared: Path, work: Path) -> list[Case]:
     return [
         *(
             Case(f"efficientad {preset}", one.name, one, f"{one.name}-{preset}", 0.05,
-                 ["--preset", preset, "--steps", "600"])
-            for preset in ("tiny", "micro") for one in images
+                 ["--preset", preset, "--steps", str(steps)])
+            for preset, steps in (("micro", 300), ("tiny", 200)) for one in images
         ),
         *(Case("fader micro", one.name, one, f"{one.name}-fader-micro", 0.05, fader) for one in images),
-        Case("starnet small", "kitti_drive_a", recorded_scans(shared, work), "kitti-starnet", 0.25, []),
+        Case("starnet small, the score that the fit chose", "kitti_drive_a", recorded_scans(shared, work),
+             "kitti-starnet", 0.25, []),
+        Case("starnet small, --score mahalanobis", "kitti_drive_a", recorded_scans(shared, work),
+             "kitti-mahalanobis", 0.25, ["--score", "mahalanobis", "--steps", "100"]),
         *(
             Case("tspulse tiny", name, machines(shared, work, name), f"{name}-tspulse", 0.02, ["--steps", "600"])
             for name in ("asd", "smd")
@@ -131,7 +134,12 @@ def row(case: Case, payload: dict[str, Any]) -> list[str]:
 
 @click.command(help=__doc__.splitlines()[0])
 @click.option("--work", type=click.Path(path_type=Path), required=True, help="Folder for models and bundles.")
-@click.option("--detector", "detectors", multiple=True, help="Only these, e.g. 'efficientad micro' or fader.")
+@click.option(
+    "--detector",
+    "detectors",
+    multiple=True,
+    help="Only these: 'efficientad micro', fader, or a model's folder.",
+)
 @click.option("--set", "sets", multiple=True, help="Only these sets.")
 def main(work: Path, detectors: tuple[str, ...], sets: tuple[str, ...]) -> None:
     shared = Path(os.environ.get("EDGE_AD_DATA", ROOT.parent / "shared" / "data"))
@@ -140,7 +148,7 @@ def main(work: Path, detectors: tuple[str, ...], sets: tuple[str, ...]) -> None:
              "verdicts changed, float threshold", "own threshold"]  # fmt: skip
     before = None
     for case in cases(shared, work):
-        if detectors and not {case.detector, case.detector.split()[0]} & {*detectors}:
+        if detectors and not {case.detector, case.detector.split()[0], case.model} & {*detectors}:
             continue
         if sets and case.name not in sets:
             continue

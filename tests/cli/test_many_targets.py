@@ -44,8 +44,16 @@ def test_one_bundle_has_a_payload_and_a_threshold_for_each_device(many: Path) ->
 @pytest.mark.parametrize("target", PAYLOADS)
 def test_each_payload_proves_itself_here(many: Path, edge_ad, target: str) -> None:
     """The Jetson's on ONNX Runtime's CPU provider, which is what there is."""
+    import onnxruntime
+
     done = edge_ad("verify", many, "--target", target)
     assert done.code == 0, done.err
+    if (
+        target.startswith("jetson")
+        and "TensorrtExecutionProvider" not in onnxruntime.get_available_providers()
+    ):
+        said = edge_ad("verify", many, "--target", target, "--json").out
+        assert json.loads(said)["engine"]["details"]["fallback"].startswith("runs on cpu, not on tensorrt")
 
 
 @pytest.mark.parametrize("target", ["onnx-cpu", "litert"])
@@ -135,6 +143,28 @@ def test_the_jetson_files_keep_tensorrts_rules(many: Path) -> None:
             assert violations(model, ORIN) == []
             quantized = [node for node in model.graph.node if node.op_type == "QuantizeLinear"]
             assert bool(quantized) == (name == "jetson-orin")
+
+
+def test_the_older_jetsons_get_what_their_tensorrt_reads(
+    model: Path, parts: Path, edge_ad, tmp_path: Path
+) -> None:
+    from edge_ad.compile.tensorrt_rules import violations
+    from edge_ad.targets.jetson import NANO, XAVIER
+
+    words = ("--data", parts, "--max-false-alarms", "0.1", "--out", tmp_path / "old.edgead")
+    done = edge_ad("compile", model, "--target", "jetson-xavier", "--target", "jetson-nano", *words)
+    assert done.code == 0, done.err
+    devices = {"jetson-xavier": (XAVIER, 16), "jetson-xavier-fp16": (XAVIER, 16), "jetson-nano": (NANO, 13)}
+    with open_bundle(tmp_path / "old.edgead") as bundle:
+        assert [payload.target for payload in bundle.manifest.payloads] == list(devices)
+        assert [payload.precision for payload in bundle.manifest.payloads] == ["int8", "fp16", "fp16"]
+        for name, (device, opset) in devices.items():
+            network = onnx.load_from_string(bundle.read(f"payload/{name}/network.onnx"))
+            assert violations(network, device) == [] and network.opset_import[0].version <= opset
+        kind = network.graph.input[0].type.tensor_type.elem_type
+        assert kind == onnx.TensorProto.FLOAT  # the Nano's takes no bytes; the others' do
+    for name in devices:
+        assert edge_ad("verify", tmp_path / "old.edgead", "--target", name).code == 0
 
 
 def test_the_litert_file_is_what_a_microcontroller_takes(many: Path, edge_ad, tmp_path: Path) -> None:
