@@ -24,7 +24,8 @@ PAYLOADS = ["openvino-cpu", "onnx-cpu", "litert", "jetson-orin", "jetson-orin-fp
 def many(model: Path, parts: Path, edge_ad, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("many") / "part.edgead"
     arguments = [argument for name in TARGETS for argument in ("--target", name)]
-    done = edge_ad("compile", model, *arguments, "--data", parts, "--max-false-alarms", "0.1", "--out", out)
+    words = (*arguments, "--data", parts, "--max-false-alarms", "0.1", "--out", out)
+    done = edge_ad("compile", model, *words, timeout=550)  # five payloads, on a machine that may be busy
     assert done.code == 0, done.err
     assert "this machine is none of its kind" in done.out  # of the Jetson's speed nothing is claimed
     return out
@@ -193,7 +194,8 @@ def test_two_compiles_give_the_same_bytes(
 ) -> None:
     arguments = [argument for name in TARGETS for argument in ("--target", name)]
     again = tmp_path / "part.edgead"
-    done = edge_ad("compile", model, *arguments, "--data", parts, "--max-false-alarms", "0.1", "--out", again)
+    words = (*arguments, "--data", parts, "--max-false-alarms", "0.1", "--out", again)
+    done = edge_ad("compile", model, *words, timeout=550)
     assert done.code == 0, done.err
     assert again.read_bytes() == many.read_bytes()
 
