@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -15,8 +15,11 @@ import edge_ad
 from edge_ad.bundle.archive import write_bundle
 from edge_ad.bundle.atomic import write_atomic
 from edge_ad.bundle.manifest import FileEntry, Golden, Manifest, Payload
+from edge_ad.compile import board_payload
 from edge_ad.compile.assemble import Assembled, assemble
-from edge_ad.compile.capture import capture
+from edge_ad.compile.capture import Captured, capture, unexported
+from edge_ad.compile.integer.detectors import board_detector
+from edge_ad.compile.integer.image import Image
 from edge_ad.compile.report.html import render
 from edge_ad.compile.report.model import (
     BundleInfo,
@@ -26,7 +29,7 @@ from edge_ad.compile.report.model import (
     TeacherInfo,
     report_json,
 )
-from edge_ad.compile.target import Precision, Target
+from edge_ad.compile.target import ImageTarget, Precision, Target
 from edge_ad.compile.verify import Stage, Verified, verified
 from edge_ad.data.inputs import Normals, find_normals
 from edge_ad.detectors import load_detector
@@ -44,12 +47,15 @@ _OPTIONAL_TOOLS = ("ai-edge-litert", "ai-edge-quantizer", "litert-torch")
 
 @dataclass(frozen=True)
 class Compiled:
-    """What a compile made: the bundle, its digest, the report, and the HTML file beside the bundle."""
+    """What a compile made: the bundle, its digest, the report, and the HTML file beside the bundle. images: of boards,
+    by target."""
 
     bundle: Path
     digest: str
     report: Report
     html: Path
+    manifest: Manifest
+    images: dict[str, Image] = field(default_factory=dict)
 
 
 def compile_bundle(
@@ -74,21 +80,25 @@ def compile_bundle(
     """
     _check_arguments(targets, precision, out)
     detector = load_detector(model)
+    for target in targets:
+        if isinstance(target, ImageTarget):
+            board_detector(detector, target.name)  # refuses those that no board takes
     normals = find_normals(detector.splits, data, detector.input)
     order = np.arange(len(normals.threshold))
     planned = calibrate_threshold(order, max_false_alarms)  # refuses what n cannot support
     if reject is not None:
         rejection_band(order, planned, reject)
     done = stage("capture", 1)
-    captures = {opset: capture(detector, opset) for opset in sorted({target.opset for target in targets})}
+    captures = _captures(detector, targets)
     done()
-    parts: list[Assembled] = []
     members: dict[str, bytes] = {}
-    for target, chosen in forms(targets, precision):
+    images: dict[str, Image] = {}
+    made: dict[str, Assembled] = {}
+    for group, chosen in _groups(forms(targets, precision)):
         with verified(
             detector,
-            captures[target.opset],
-            target,
+            captures[group[0].opset],
+            group,
             chosen,
             data,
             normals,
@@ -97,9 +107,13 @@ def compile_bundle(
             threshold_range,
             stage,
         ) as form:
-            payload, files = _payload(detector, form)
-            members |= files
-            parts.append(assemble(detector, form, payload, files))
+            for target, payload, files, image in _payloads(detector, form, group):
+                members |= files
+                if image is not None:
+                    images[target.name] = image
+                own = replace(form, target=target)
+                made[target.name] = assemble(detector, own, payload, files)
+    parts = [made[target.name] for target, _ in forms(targets, precision)]
     report = _report(out.stem, detector, normals, parts)
     done = stage("report and bundle", 2)
     figures = [part.figures for part in parts]
@@ -119,13 +133,13 @@ def compile_bundle(
     full = report.model_copy(
         update={
             "bundle": BundleInfo(name=out.stem, digest=digest),
-            "measurement": [part.measurement for part in parts],
+            "measurement": [part.measurement for part in parts if part.measurement is not None],
         }
     )
     html = out.with_suffix(".html")
     write_atomic(html, render(full, figures).encode())
     done()
-    return Compiled(out, digest, full, html)
+    return Compiled(out, digest, full, html, manifest, images)
 
 
 def forms(targets: Sequence[Target], precision: Precision | None) -> Iterator[tuple[Target, Precision]]:
@@ -135,6 +149,32 @@ def forms(targets: Sequence[Target], precision: Precision | None) -> Iterator[tu
         if precision is None:
             for other in target.also:
                 yield replace(target, name=f"{target.name}-{other}"), other
+
+
+def _captures(detector: Detector, targets: Sequence[Target]) -> dict[int, Captured]:
+    """The network in each opset that a target asks for; boards alone need no ONNX."""
+    exported = {target.opset for target in targets if not isinstance(target, ImageTarget)}
+    return {
+        opset: capture(detector, opset) if opset in exported else unexported(detector)
+        for opset in sorted({target.opset for target in targets})
+    }
+
+
+Group = tuple[list[Target], Precision]
+
+
+def _groups(wanted: Iterable[tuple[Target, Precision]]) -> list[Group]:
+    """Boards' targets together: they share everything but how weights are packed, and give the same bytes."""
+    groups: list[Group] = []
+    boards: list[Target] = []
+    for target, precision in wanted:
+        if not isinstance(target, ImageTarget):
+            groups.append(([target], precision))
+            continue
+        if not boards:
+            groups.append((boards, precision))
+        boards.append(target)
+    return groups
 
 
 def tool_versions() -> dict[str, str]:
@@ -161,6 +201,25 @@ def _check_arguments(targets: Sequence[Target], precision: Precision | None, out
         raise UsageError("a bundle's name must be printable", where=repr(out.name))
     if not out.parent.is_dir():
         raise UsageError("there is no such folder", where=out.parent, hint="make it first")
+
+
+def _payloads(
+    detector: Detector, form: Verified, group: list[Target]
+) -> Iterator[tuple[Target, Payload, dict[str, bytes], Image | None]]:
+    """Target, manifest entry, files, and for boards the image, of each target that was verified together."""
+    lowered = form.compiled.lowered
+    if lowered.board is None:
+        yield form.target, *_payload(detector, form), None
+        return
+    vectors = board_payload.prove(lowered, form.golden_inputs)
+    built_on = {"isa": form.engine.isa, "kernels": form.engine.details.get("kernels", "")}
+    for target in group:
+        assert isinstance(target, ImageTarget)
+        made = board_payload.payload_of(
+            lowered, form.compiled.head, target, form.compiled.engine, form.golden_inputs, vectors, form.thresholds
+        )  # fmt: skip
+        payload = made.payload.model_copy(update={"drift": form.drift, "built_on": built_on})
+        yield target, payload, made.files, made.image
 
 
 def _payload(detector: Detector, form: Verified) -> tuple[Payload, dict[str, bytes]]:

@@ -6,6 +6,7 @@ from edge_ad.compile.integer.records.base import (
     RECORDS,
     Buffer,
     Constant,
+    Loop,
     Record,
     Ref,
     header,
@@ -21,6 +22,7 @@ from edge_ad.compile.integer.records.matrix import (  # isort: skip
     TransposeConvolution,
 )
 from edge_ad.compile.integer.records import arithmetic, moves, pooling  # isort: skip
+from edge_ad.compile.integer.records import scores  # isort: skip
 
 __all__ = [
     "IN_IMAGE",
@@ -33,6 +35,7 @@ __all__ = [
     "FullyConnected",
     "FullyConnectedFine",
     "Geometry",
+    "Loop",
     "Record",
     "Ref",
     "TransposeConvolution",
@@ -41,4 +44,5 @@ __all__ = [
     "moves",
     "opcode",
     "pooling",
+    "scores",
 ]
