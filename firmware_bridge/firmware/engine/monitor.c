@@ -1,0 +1,60 @@
+#include "monitor.h"
+
+#include "internal.h"
+
+const edge_monitor *edge_monitor_of(const edge_model *m)
+{
+    return m->header->monitor ? (const edge_monitor *)(m->image + m->header->monitor) : NULL;
+}
+
+static bool levels_ok(const edge_monitor *p)
+{
+    return p->lower <= p->threshold && p->threshold <= p->upper && p->lowest <= p->threshold &&
+           p->threshold <= p->highest && p->mantissa > 0 && p->exponent >= -40 && p->exponent <= 20;
+}
+
+static bool window_ok(const edge_model *m, const edge_monitor *p)
+{
+    if (p->channels < 1 || p->channels > EDGE_MOST_CHANNELS || p->rows < 1 || p->rows > 1u << 20 || p->hop > p->rows)
+        return false;
+    if (m->header->n_inputs != 1 || m->inputs[0].bytes != p->rows * p->channels * 2 || m->inputs[0].offset % 2)
+        return false;
+    if (!edge_readable(m, p->table | EDGE_IN_IMAGE, p->channels * sizeof(edge_channel), 4))
+        return false;
+    for (uint32_t c = 0; c < p->channels; c++) {
+        const uint32_t shift = edge_channels(m, p)[c].shift;
+        if (shift < 1 || shift > 62)
+            return false;
+    }
+    return true;
+}
+
+bool edge_check_monitor(const edge_model *m)
+{
+    const uint32_t at = m->header->monitor;
+    if (at == 0)
+        return true;
+    if (!edge_readable(m, at | EDGE_IN_IMAGE, sizeof(edge_monitor), 4))
+        return false;
+    const edge_monitor *p = edge_monitor_of(m);
+    const edge_port *score = &m->outputs[m->header->n_outputs - 1];
+    return score->bytes == 4 && score->offset % 4 == 0 && levels_ok(p) && (p->hop == 0 || window_ok(m, p));
+}
+
+int16_t edge_standardise_int16(const edge_channel *c, int16_t x)
+{
+    const int64_t apart = (int64_t)x * 256 - c->mean_q8;
+    const int64_t y = (apart * c->gain + ((int64_t)1 << (c->shift - 1))) >> c->shift;
+    return (int16_t)(y < -32768 ? -32768 : y > 32767 ? 32767 : y);
+}
+
+int16_t edge_standardise_float32(const edge_channel *c, float x)
+{
+    const float apart = x - c->mean;
+    const float y = apart * c->scale;
+    if (!(y > -32768.0f)) /* what is no number ends here, too */
+        return -32768;
+    if (y >= 32767.0f)
+        return 32767;
+    return (int16_t)(y < 0 ? y - 0.5f : y + 0.5f);
+}
