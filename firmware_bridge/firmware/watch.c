@@ -135,7 +135,7 @@ void edge_watch_gap(edge_watch *w, uint32_t missed)
 /* A row into the window, which lies channel by channel. */
 static void take(edge_watch *w, const uint8_t *row, uint8_t format)
 {
-    const edge_channel *channel = edge_channels(w->model, w->monitor);
+    const edge_channel *channel = edge_channels(w->monitor);
     uint8_t *window = edge_input(w->model, 0) + 2 * w->filled;
     bool clipped = false;
     for (uint32_t c = 0; c < w->monitor->channels; c++) {

@@ -19,10 +19,11 @@ static bool window_ok(const edge_model *m, const edge_monitor *p)
         return false;
     if (m->header->n_inputs != 1 || m->inputs[0].bytes != p->rows * p->channels * 2 || m->inputs[0].offset % 2)
         return false;
-    if (!edge_readable(m, p->table | EDGE_IN_IMAGE, p->channels * sizeof(edge_channel), 4))
+    const edge_ref table = (m->header->monitor + (uint32_t)sizeof *p) | EDGE_IN_IMAGE;
+    if (!edge_readable(m, table, p->channels * sizeof(edge_channel), 4))
         return false;
     for (uint32_t c = 0; c < p->channels; c++) {
-        const uint32_t shift = edge_channels(m, p)[c].shift;
+        const uint32_t shift = edge_channels(p)[c].shift;
         if (shift < 1 || shift > 62)
             return false;
     }

@@ -21,8 +21,8 @@ typedef struct {
     int32_t lowest, highest;         /* what the threshold may be set to */
     int32_t mantissa, exponent;      /* a score means mantissa * 10^exponent times its integer */
     uint32_t hop;                    /* rows from one window to the next; 0: each inference is a frame of its own */
-    uint32_t rows, channels;         /* of a window, which is the only input: (channels, rows) int16 */
-    uint32_t table;                  /* offset of `channels` edge_channel */
+    uint32_t rows, channels;         /* of a window, which is the only input: (channels, rows) int16; with a hop,
+                                      * `channels` edge_channel follow */
 } edge_monitor;
 
 /* That of a loaded model; NULL for one that only computes. */
@@ -31,9 +31,9 @@ const edge_monitor *edge_monitor_of(const edge_model *model);
 /* Whether a loaded model's monitor is one; true without one. */
 bool edge_check_monitor(const edge_model *model);
 
-static inline const edge_channel *edge_channels(const edge_model *model, const edge_monitor *monitor)
+static inline const edge_channel *edge_channels(const edge_monitor *monitor)
 {
-    return (const edge_channel *)(model->image + monitor->table);
+    return (const edge_channel *)(monitor + 1);
 }
 
 /* The number of a window for a measured one. */

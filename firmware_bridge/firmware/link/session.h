@@ -31,5 +31,7 @@ void edge_session_announce(edge_session *session);
 void edge_session_take(edge_session *session, const uint8_t *bytes, uint32_t count);
 /* Judge or send what the sensor has measured, and say what events there are; whether there was anything. */
 bool edge_session_stream(edge_session *session);
+/* Whether there is something to say again soon. */
+static inline bool edge_session_waits(const edge_session *session) { return session->watch.events.count > 0; }
 
 #endif

@@ -95,7 +95,8 @@ static uint8_t statistics(const edge_watch *w, uint8_t *out, uint16_t *length)
                               w->counts.events,     w->judge.brief,      w->judge.suppressed,
                               w->counts.gaps,       w->counts.missed,    w->counts.clipped,
                               w->events.count,      w->events.lost,      (uint32_t)w->last_score,
-                              w->settings.epoch};
+                              w->settings.epoch,      (uint32_t)w->monitor->lowest, (uint32_t)w->monitor->highest,
+                              (uint32_t)w->monitor->mantissa, (uint32_t)w->monitor->exponent};
     out[0] = w->settings.on;
     out[1] = w->judge.told;
     put_threshold(w, out + 2);
