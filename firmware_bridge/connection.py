@@ -48,7 +48,8 @@ class Connection:
     """
 
     def __init__(self, address: BoardAddress, *, unasked: Callable[[Frame], None] | None = None):
-        """unasked: called with each frame that is no answer: events, logs. Raises PortError, LinkError, FirmwareError, MissingDependencyError, UsageError."""
+        """unasked: called with each frame that is no answer: events, logs. Raises PortError, LinkError, FirmwareError,
+        MissingDependencyError, UsageError."""
         self.address = address
         with contextlib.ExitStack() as opened:
             url = address.port

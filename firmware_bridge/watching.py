@@ -60,8 +60,8 @@ class Statistics:
 
     brief: events that did not last; suppressed: frames in a cool-down that would have begun one; missed: rows that were
     lost, in `gaps` places; clipped: rows with a number beyond the window's range; waiting, lost: events that nobody has
-    taken yet, and that had to be given up for newer ones; epoch: how often it began; lowest, highest: what the threshold
-    may be set to; mantissa, exponent: a unit is mantissa * 10^exponent.
+    taken yet, and that had to be given up for newer ones; epoch: how often it began; lowest, highest: what the
+    threshold may be set to; mantissa, exponent: a unit is mantissa * 10^exponent.
     """
 
     watching: bool
