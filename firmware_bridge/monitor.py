@@ -114,4 +114,5 @@ def standardise_float32(rows: npt.NDArray[np.float32], stream: Stream) -> npt.ND
     half = np.where(steps < 0, np.float32(-0.5), np.float32(0.5))
     rounded = np.trunc((steps + half).astype(np.float32))
     inside = np.clip(rounded, INT16.min, INT16.max)
-    return np.where(np.isnan(inside), INT16.min, inside).astype(np.int16)
+    steps16: npt.NDArray[np.int16] = np.where(np.isnan(inside), INT16.min, inside).astype(np.int16)
+    return steps16

@@ -1,4 +1,4 @@
-"""A board that watches by itself: events instead of data on its line, a threshold that stays, and nothing said twice."""
+"""A board that watches by itself: events instead of data on its line, a threshold that stays, nothing lost unsaid."""
 
 from __future__ import annotations
 
@@ -137,7 +137,9 @@ def test_a_band_is_carried_and_another_threshold_is_without_one(tmp_path: Path) 
             board.frame(score)
         first = board.events()
         assert [(e.kind, e.verdict, e.band) for e in first] == [
-            ("new", "uncertain", (20.0, 30.0)), ("update", "anomalous", (20.0, 30.0)), ("end", "anomalous", (20.0, 30.0)),
+            ("new", "uncertain", (20.0, 30.0)),
+            ("update", "anomalous", (20.0, 30.0)),
+            ("end", "anomalous", (20.0, 30.0)),
         ]  # fmt: skip
         assert watching.set_threshold(board.client, 85) == 85
         for score in (90, 0):
@@ -252,7 +254,7 @@ def test_the_sensor_of_a_board_is_judged_there(tmp_path: Path) -> None:
             flash_image(client, stream_image("plain", STREAM).content)
             watching.start(client, Rules(), stream="pump", digest=DIGEST)
             client.listen(0.5)
-            assert [json.loads(f.payload)["kind"] for f in said if f.type == FrameType.EVENT][0] == "new"
+            assert next(json.loads(f.payload)["kind"] for f in said if f.type == FrameType.EVENT) == "new"
             counts = watching.statistics(client)
             assert (counts.frames, counts.anomalous) == (len(scores), 1)
             with pytest.raises(BoardError, match="watches by its sensor"):
