@@ -98,7 +98,7 @@ def integers(mean: float, std: float, scale: float) -> tuple[int, int, int]:
 
 def standardise_int16(rows: npt.NDArray[np.int16], stream: Stream) -> npt.NDArray[np.int16]:
     """What a board makes of int16 rows (n, channels), to the bit: halves are rounded up, and it saturates."""
-    columns = []
+    columns: list[npt.NDArray[np.int64]] = []
     for column, mean, std in zip(rows.T.astype(np.int64), stream.mean, stream.std, strict=True):
         mean_q8, gain, shift = integers(mean, std, stream.scale)
         columns.append(((column * 256 - mean_q8) * gain + (1 << (shift - 1))) >> shift)
