@@ -243,6 +243,18 @@ typedef struct {
     int32_t out_w;
 } edge_resize_bilinear;
 
+typedef struct {
+    edge_ref a;
+    edge_ref b;
+    edge_ref output;
+    int32_t count;
+    int32_t a_zero;
+    int32_t b_zero;
+    int32_t a_multiplier;
+    int32_t b_multiplier;
+    int32_t shift;
+} edge_squared_error;
+
 /* X(name) for each operator, in the order of their numbers. */
 #define EDGE_OPERATORS(X) \
     X(fully_connected) \
@@ -260,6 +272,7 @@ typedef struct {
     X(pool) \
     X(resize_nearest) \
     X(resize_bilinear) \
+    X(squared_error) \
 
 /* Those that run earlier steps again. */
 #define EDGE_LOOPS(X)
