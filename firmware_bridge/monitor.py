@@ -12,20 +12,20 @@ import numpy.typing as npt
 
 from edge_ad.errors import UsageError
 
-_HEAD = struct.Struct("<7i3I")
+_HEAD = struct.Struct("<7i4Ii")
 _CHANNEL = struct.Struct("<iiIff")
 _DIGITS = 9  # of a score's unit: what fits into 30 bits
 MAX_CHANNELS = 64
 INT32 = np.iinfo(np.int32)
-INT16 = np.iinfo(np.int16)
+_FAR = 1 << 16  # beyond every window's range
 
 
 @dataclass(frozen=True)
 class Stream:
-    """How measured rows become windows: (channels, rows) int16, by `scale` a step.
+    """How measured rows become windows: (channels, rows) int16 or, of `width` 1, int8, by `scale` a step.
 
     hop: rows from one window to the next. mean, std: of each channel, in the unit that the sensor gives; a window holds
-    (x - mean) / std / scale.
+    (x - mean) / std / scale + zero_point, saturated.
     """
 
     hop: int
@@ -33,6 +33,13 @@ class Stream:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     scale: float
+    width: int = 2
+    zero_point: int = 0
+
+    def saturated(self, steps: npt.NDArray[np.int64]) -> npt.NDArray[np.int16]:
+        """With the zero point, as integers of the window's range."""
+        limits = np.iinfo(np.int8 if self.width == 1 else np.int16)
+        return np.clip(steps + self.zero_point, limits.min, limits.max).astype(np.int16)
 
 
 @dataclass(frozen=True)
@@ -56,8 +63,10 @@ class Monitor:
         stream = self.stream
         if stream is not None and not 1 <= len(stream.mean) <= MAX_CHANNELS:
             raise UsageError(f"a board takes 1 to {MAX_CHANNELS} channels, not {len(stream.mean)}")
-        hop, rows, channels = (0, 0, 0) if stream is None else (stream.hop, stream.rows, len(stream.mean))
-        head = _HEAD.pack(*levels, *decimal_unit(self.scale), hop, rows, channels)
+        window = (0, 0, 0, 0, 0)
+        if stream is not None:
+            window = (stream.hop, stream.rows, len(stream.mean), stream.width, stream.zero_point)
+        head = _HEAD.pack(*levels, *decimal_unit(self.scale), *window)
         return head + (b"" if stream is None else b"".join(channel_words(stream)))
 
 
@@ -102,7 +111,7 @@ def standardise_int16(rows: npt.NDArray[np.int16], stream: Stream) -> npt.NDArra
     for column, mean, std in zip(rows.T.astype(np.int64), stream.mean, stream.std, strict=True):
         mean_q8, gain, shift = integers(mean, std, stream.scale)
         columns.append(((column * 256 - mean_q8) * gain + (1 << (shift - 1))) >> shift)
-    return np.clip(np.stack(columns, axis=1), INT16.min, INT16.max).astype(np.int16)
+    return stream.saturated(np.clip(np.stack(columns, axis=1), -_FAR, _FAR))
 
 
 def standardise_float32(rows: npt.NDArray[np.float32], stream: Stream) -> npt.NDArray[np.int16]:
@@ -113,6 +122,5 @@ def standardise_float32(rows: npt.NDArray[np.float32], stream: Stream) -> npt.ND
     steps = (apart * factor).astype(np.float32)
     half = np.where(steps < 0, np.float32(-0.5), np.float32(0.5))
     rounded = np.trunc((steps + half).astype(np.float32))
-    inside = np.clip(rounded, INT16.min, INT16.max)
-    steps16: npt.NDArray[np.int16] = np.where(np.isnan(inside), INT16.min, inside).astype(np.int16)
-    return steps16
+    inside = np.clip(np.where(np.isnan(rounded), -_FAR, rounded), -_FAR, _FAR)
+    return stream.saturated(inside.astype(np.int64))

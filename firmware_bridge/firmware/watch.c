@@ -136,10 +136,12 @@ void edge_watch_gap(edge_watch *w, uint32_t missed)
 static void take(edge_watch *w, const uint8_t *row, uint8_t format)
 {
     const edge_channel *channel = edge_channels(w->monitor);
-    uint8_t *window = edge_input(w->model, 0) + 2 * w->filled;
+    const uint32_t width = w->monitor->width, apart = width * w->monitor->rows;
+    const int32_t low = width == 1 ? -128 : -32768, high = width == 1 ? 127 : 32767;
+    uint8_t *window = edge_input(w->model, 0) + width * w->filled;
     bool clipped = false;
-    for (uint32_t c = 0; c < w->monitor->channels; c++) {
-        int16_t y;
+    for (uint32_t c = 0; c < w->monitor->channels; c++, window += apart) {
+        int32_t y;
         if (format == EDGE_INT16) {
             int16_t x;
             memcpy(&x, row + 2 * c, sizeof x);
@@ -149,8 +151,10 @@ static void take(edge_watch *w, const uint8_t *row, uint8_t format)
             memcpy(&x, row + 4 * c, sizeof x);
             y = edge_standardise_float32(&channel[c], x);
         }
-        clipped |= y == 32767 || y == -32768;
-        memcpy(window + 2 * c * w->monitor->rows, &y, sizeof y);
+        y += w->monitor->zero;
+        clipped |= y < low || y > high;
+        const int16_t stored = (int16_t)(y < low ? low : y > high ? high : y);
+        memcpy(window, &stored, width); /* little-endian */
     }
     w->counts.clipped += clipped;
     w->filled++;
@@ -167,8 +171,8 @@ static void judge_window(edge_watch *w)
     edge_watch_frame(w, (uint32_t)(ticks * 1000000u / edge_port_describe()->ticks_hz));
     w->filled = m->rows - m->hop;
     for (uint32_t c = 0; c < m->channels; c++) {
-        uint8_t *rows = edge_input(w->model, 0) + 2 * c * m->rows;
-        memmove(rows, rows + 2 * m->hop, 2 * w->filled);
+        uint8_t *rows = edge_input(w->model, 0) + m->width * c * m->rows;
+        memmove(rows, rows + m->width * m->hop, m->width * w->filled);
     }
 }
 

@@ -17,7 +17,9 @@ static bool window_ok(const edge_model *m, const edge_monitor *p)
 {
     if (p->channels < 1 || p->channels > EDGE_MOST_CHANNELS || p->rows < 1 || p->rows > 1u << 20 || p->hop > p->rows)
         return false;
-    if (m->header->n_inputs != 1 || m->inputs[0].bytes != p->rows * p->channels * 2 || m->inputs[0].offset % 2)
+    if (p->width < 1 || p->width > 2 || p->zero < -32768 || p->zero > 32767)
+        return false;
+    if (m->header->n_inputs != 1 || m->inputs[0].bytes != p->rows * p->channels * p->width)
         return false;
     const edge_ref table = (m->header->monitor + (uint32_t)sizeof *p) | EDGE_IN_IMAGE;
     if (!edge_readable(m, table, p->channels * sizeof(edge_channel), 4))
@@ -42,20 +44,21 @@ bool edge_check_monitor(const edge_model *m)
     return score->bytes == 4 && score->offset % 4 == 0 && levels_ok(p) && (p->hop == 0 || window_ok(m, p));
 }
 
-int16_t edge_standardise_int16(const edge_channel *c, int16_t x)
+static int32_t narrowed(int64_t y) { return (int32_t)(y < -65536 ? -65536 : y > 65536 ? 65536 : y); }
+
+int32_t edge_standardise_int16(const edge_channel *c, int16_t x)
 {
     const int64_t apart = (int64_t)x * 256 - c->mean_q8;
-    const int64_t y = (apart * c->gain + ((int64_t)1 << (c->shift - 1))) >> c->shift;
-    return (int16_t)(y < -32768 ? -32768 : y > 32767 ? 32767 : y);
+    return narrowed((apart * c->gain + ((int64_t)1 << (c->shift - 1))) >> c->shift);
 }
 
-int16_t edge_standardise_float32(const edge_channel *c, float x)
+int32_t edge_standardise_float32(const edge_channel *c, float x)
 {
     const float apart = x - c->mean;
     const float y = apart * c->scale;
-    if (!(y > -32768.0f)) /* what is no number ends here, too */
-        return -32768;
-    if (y >= 32767.0f)
-        return 32767;
-    return (int16_t)(y < 0 ? y - 0.5f : y + 0.5f);
+    if (!(y > -65536.0f)) /* what is no number ends here, too */
+        return -65536;
+    if (y >= 65536.0f)
+        return 65536;
+    return (int32_t)(y < 0 ? y - 0.5f : y + 0.5f);
 }

@@ -9,7 +9,8 @@
 #define EDGE_MOST_CHANNELS 64u
 
 /* How a measured number becomes one of the window's: of int16, ((x * 256 - mean_q8) * gain + 2^(shift - 1)) >> shift;
- * of float32, (x - mean) * scale, rounded to the nearest, halves away from zero. Both saturate. */
+ * of float32, (x - mean) * scale, rounded to the nearest, halves away from zero. To both the window's zero is added, and
+ * both saturate. */
 typedef struct {
     int32_t mean_q8, gain;
     uint32_t shift;
@@ -21,8 +22,9 @@ typedef struct {
     int32_t lowest, highest;         /* what the threshold may be set to */
     int32_t mantissa, exponent;      /* a score means mantissa * 10^exponent times its integer */
     uint32_t hop;                    /* rows from one window to the next; 0: each inference is a frame of its own */
-    uint32_t rows, channels;         /* of a window, which is the only input: (channels, rows) int16; with a hop,
-                                      * `channels` edge_channel follow */
+    uint32_t rows, channels;         /* of a window, which is the only input: (channels, rows) */
+    uint32_t width;                  /* bytes of one of its integers, which are signed: 1 or 2 */
+    int32_t zero;                    /* with a hop, `channels` edge_channel follow */
 } edge_monitor;
 
 /* That of a loaded model; NULL for one that only computes. */
@@ -36,8 +38,8 @@ static inline const edge_channel *edge_channels(const edge_monitor *monitor)
     return (const edge_channel *)(monitor + 1);
 }
 
-/* The number of a window for a measured one. */
-int16_t edge_standardise_int16(const edge_channel *channel, int16_t x);
-int16_t edge_standardise_float32(const edge_channel *channel, float x);
+/* The number of a window for a measured one, before it saturates. */
+int32_t edge_standardise_int16(const edge_channel *channel, int16_t x);
+int32_t edge_standardise_float32(const edge_channel *channel, float x);
 
 #endif
