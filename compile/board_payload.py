@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from edge_ad.bundle.manifest import Golden, HeadSpec, Payload, Thresholds
+from edge_ad.bundle.manifest import Golden, HeadSpec, InputSpec, Payload, Thresholds
 from edge_ad.compile.capture import Captured, unexported
 from edge_ad.compile.cost import Cost
 from edge_ad.compile.integer.detectors import board_detector
 from edge_ad.compile.integer.detectors.form import (
+    SCORE,
     BoardForm,
     Vector,
     held_by_the_image,
@@ -19,6 +20,7 @@ from edge_ad.compile.integer.detectors.form import (
 )
 from edge_ad.compile.integer.detectors.material import Material
 from edge_ad.compile.integer.image import Image
+from edge_ad.compile.integer.monitor import monitor_of
 from edge_ad.compile.target import Calibration, ImageTarget, Lowered
 from edge_ad.errors import BudgetError, TargetError
 from edge_ad.runtime.engines.base import Engine, Tensor
@@ -111,14 +113,15 @@ def prove(lowered: Lowered, inputs: Sequence[Tensor]) -> list[Vector]:
 
 def payload_of(
     lowered: Lowered, head: HeadSpec, target: ImageTarget, engine: Engine, inputs: Sequence[Tensor],
-    vectors: list[Vector], thresholds: Thresholds,
+    vectors: list[Vector], thresholds: Thresholds, spec: InputSpec,
 ) -> BoardPayload:  # fmt: skip
-    """The payload for one target. inputs: of the bundle's golden vectors; vectors: as `prove` gives them. The entry's
-    drift and where it was built are the caller's to add."""
+    """The payload for one target. spec: the detector's input. inputs: of the bundle's golden vectors; vectors: as
+    `prove` gives them. The entry's drift and where it was built are the caller's to add."""
     form = lowered.board
     assert form is not None
     model, golden = f"payload/{target.name}/{MODEL}", f"golden/{target.name}.npz"
-    image = form.image(target.kernels, held_by_the_image(form, vectors))
+    monitor = monitor_of(thresholds, form.outputs[SCORE], spec, form.input)
+    image = form.image(target.kernels, held_by_the_image(form, vectors), monitor)
     fit = target.fit(image, image.program.parameters)
     if fit.over:  # with its head and its vectors it is a little larger than `require_fit` saw it
         raise BudgetError(f"the detector does not fit: {'; '.join(fit.over)}", where=target.name,

@@ -216,7 +216,8 @@ def _payloads(
     for target in group:
         assert isinstance(target, ImageTarget)
         made = board_payload.payload_of(
-            lowered, form.compiled.head, target, form.compiled.engine, form.golden_inputs, vectors, form.thresholds
+            lowered, form.compiled.head, target, form.compiled.engine, form.golden_inputs, vectors, form.thresholds,
+            detector.input,
         )  # fmt: skip
         payload = made.payload.model_copy(update={"drift": form.drift, "built_on": built_on})
         yield target, payload, made.files, made.image

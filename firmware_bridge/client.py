@@ -198,12 +198,24 @@ class BoardClient:
         try:
             known = SampleFormat(form)
         except ValueError as error:
-            raise self._nonsense() from error
+            raise self.nonsense() from error
         return SampleStream(channels, known, millihertz / _MILLIHERTZ or None, index)
 
     def stop_samples(self) -> None:
         """No more SAMPLES frames. Raises BoardError for a board without a sensor."""
         self._sample(False, 0)
+
+    def ask(self, kind: int, payload: bytes, *, deadline_s: float) -> bytes:
+        """Any request; the answer behind its status (`edge_ad.firmware_bridge.watching` has the further ones)."""
+        return self._exchange.request(kind, payload, deadline_s=deadline_s)
+
+    def listen(self, seconds: float) -> None:
+        """Take what comes unasked for so long."""
+        self._exchange.listen(seconds)
+
+    def tell(self, frame: Frame) -> None:
+        """Send a frame that has no answer."""
+        self._exchange.tell(frame)
 
     def _sample(self, on: bool, rows: int) -> bytes:
         payload = struct.pack("<BH", on, min(rows, 0xFFFF))
@@ -226,16 +238,17 @@ class BoardClient:
                 kind, struct.pack(head, number, offset, length), deadline_s=_QUICK_S
             )
             if len(block) != length:
-                raise self._nonsense()
+                raise self.nonsense()
             pieces.append(block)
         return b"".join(pieces)
 
     def _unpack(self, layout: str, raw: bytes) -> tuple[int, ...]:
         if len(raw) != struct.calcsize(layout):
-            raise self._nonsense()
+            raise self.nonsense()
         return struct.unpack(layout, raw)
 
-    def _nonsense(self) -> LinkError:
+    def nonsense(self) -> LinkError:
+        """The error for an answer of another length."""
         return LinkError(
             "the board's answer is of another length than it should be", where=self._where,
             hint="its firmware may be of another version: edge-ad flash --program",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -11,6 +12,7 @@ from edge_ad.errors import FirmwareError, UsageError
 from edge_ad.firmware_bridge.boards import BOARDS, Board, emulated
 from edge_ad.firmware_bridge.client import BoardClient, Hello, open_client
 from edge_ad.firmware_bridge.emulator import Emulator
+from edge_ad.firmware_bridge.frames import Frame
 from edge_ad.firmware_bridge.ports import DEFAULT_BAUD
 
 _START_S = 20.0
@@ -45,8 +47,9 @@ class Connection:
     hello: what the board said of itself when the line was opened.
     """
 
-    def __init__(self, address: BoardAddress):
-        """Raises PortError, LinkError, FirmwareError, MissingDependencyError, UsageError."""
+    def __init__(self, address: BoardAddress, *, unasked: Callable[[Frame], None] | None = None):
+        """unasked: called with each frame that is no answer: events, logs. Raises PortError, LinkError, FirmwareError,
+        MissingDependencyError, UsageError."""
         self.address = address
         with contextlib.ExitStack() as opened:
             url = address.port
@@ -58,7 +61,7 @@ class Connection:
                 )
                 url = self.emulator.url
             assert url is not None
-            self.client: BoardClient = opened.enter_context(open_client(url, address.baud))
+            self.client: BoardClient = opened.enter_context(open_client(url, address.baud, unasked=unasked))
             self.hello: Hello = self.client.hello(deadline_s=_START_S)
             self._opened = opened.pop_all()
 

@@ -28,6 +28,10 @@ REFUSALS = {
     7: "computes other outputs than its golden vectors hold",
     8: "cannot write its flash",
     9: "has no sensor",
+    10: "has a model that does not judge",
+    11: "may not judge by that threshold",
+    12: "does not watch",
+    13: "watches by its sensor",
 }
 
 
@@ -81,6 +85,10 @@ class Exchange:
         while (frame := self._next(deadline)) is not None:
             if frame.type < ANSWER:
                 self._unasked(frame)
+
+    def tell(self, frame: Frame) -> None:
+        """Send a frame that has no answer."""
+        self._write(DELIMITER + encode(frame))
 
     def close(self) -> None:
         """Close the port."""

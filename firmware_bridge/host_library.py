@@ -21,7 +21,7 @@ from edge_ad.errors import EngineError, MissingDependencyError
 from edge_ad.firmware_bridge.port_spec import Array, PortSpec
 
 ENGINE = Path(__file__).resolve().parent / "firmware" / "engine"
-FLAGS = ("-std=c99", "-O2", "-fPIC", "-shared", "-Wall", "-Wextra")
+FLAGS = ("-std=c99", "-O2", "-ffp-contract=off", "-fPIC", "-shared", "-Wall", "-Wextra")
 STATUS = ("ok", "no image", "made for another ABI", "made for other kernels", "truncated", "checksum differs",
           "damaged", "needs more memory than there is", "golden vectors differ")  # fmt: skip
 
@@ -100,7 +100,7 @@ def _aligned(size: int) -> tuple[ctypes.Array[ctypes.c_char], int]:
 
 def sources() -> list[Path]:
     """The engine's C files with plain kernels."""
-    return sorted([ENGINE / "engine.c", *(ENGINE / "kernels").glob("*.c")])
+    return sorted([*ENGINE.glob("*.c"), *(ENGINE / "kernels").glob("*.c")])
 
 
 @lru_cache(maxsize=1)

@@ -23,6 +23,7 @@ _COMMANDS = {
     "inspect": "Show what is in a bundle: thresholds, drift, budget, decisions.",
     "flash": "Put a bundle on a device; it goes live once it has proved itself there.",
     "run": "Watch a camera, video, images, scans or series and report anomalies.",
+    "board": "Have a microcontroller judge by itself: watch, stop, threshold, statistics, feed.",
     "bridge": "Carry the events of microcontrollers on serial lines to MQTT.",
     "infer": "Raw network outputs and scores of a payload, for rigs and sceptics.",
     "verify": "Run a bundle's golden vectors on this machine.",

@@ -26,6 +26,6 @@ int main(void)
         if (count)
             edge_session_take(&session, bytes, count);
         else if (!streamed)
-            edge_port_idle();
+            edge_port_idle(edge_session_waits(&session));
     }
 }

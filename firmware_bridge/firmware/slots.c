@@ -8,7 +8,7 @@
 /* A slot's records lie in its last erasable unit, one behind the other: the last valid one counts. So a slot is
  * made live without erasing anything, and a power cut finds the old record whole. */
 #define RECORD_MAGIC 0x544F4C53u /* "SLOT" */
-#define RECORD_BYTES 32u         /* a unit of flash that every board can program */
+#define RECORD_BYTES EDGE_RECORD_BYTES /* a unit of flash that every board can program */
 #define UNIT sizeof(((edge_slots *)0)->pending)
 
 typedef struct {
@@ -67,6 +67,34 @@ static bool write_record(uint32_t slot, uint32_t sequence, uint32_t length, uint
     edge_put32(bytes + 12, crc);
     edge_put32(bytes + 16, edge_crc32(0, bytes, 16));
     return edge_port_program(slot, at, bytes, sizeof bytes);
+}
+
+const uint8_t *edge_slots_record(uint32_t slot, uint32_t unit)
+{
+    const edge_port_info *port = edge_port_describe();
+    return unit < port->record_bytes / RECORD_BYTES ? edge_port_slot(slot) + capacity(port) + unit * RECORD_BYTES
+                                                    : NULL;
+}
+
+bool edge_slots_append(uint32_t slot, const uint8_t *bytes, uint32_t units)
+{
+    const edge_port_info *port = edge_port_describe();
+    const uint32_t at = read_record(slot).free;
+    if (units * RECORD_BYTES > port->slot_bytes - at)
+        return false;
+    for (uint32_t i = 0; i < units; i++)
+        if (!edge_port_program(slot, at + i * RECORD_BYTES, bytes + i * RECORD_BYTES, RECORD_BYTES))
+            return false;
+    return true;
+}
+
+bool edge_slots_clear(uint32_t slot)
+{
+    const edge_port_info *port = edge_port_describe();
+    const record kept = read_record(slot);
+    if (!edge_port_erase(slot, capacity(port), port->record_bytes))
+        return false;
+    return !kept.valid || write_record(slot, kept.sequence, kept.length, kept.crc);
 }
 
 static uint32_t next_sequence(void)

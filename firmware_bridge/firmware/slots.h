@@ -2,6 +2,8 @@
 #ifndef EDGE_SLOTS_H
 #define EDGE_SLOTS_H
 
+#include <stdbool.h>
+
 #include "engine/edge_engine.h"
 
 #define EDGE_NO_SLOT (-1)
@@ -42,5 +44,14 @@ edge_slot_status edge_slots_commit(edge_slots *s, uint32_t *sequence);
 
 /* Make the other slot's model live again, once it has proved itself. */
 edge_slot_status edge_slots_rollback(edge_slots *s);
+
+/* Further records of a slot, behind those that make it live: `bytes`, so many units of EDGE_RECORD_BYTES of which none
+ * is all 0xFF. False where there is no room for them, or flash cannot be written. */
+#define EDGE_RECORD_BYTES 32u
+bool edge_slots_append(uint32_t slot, const uint8_t *bytes, uint32_t units);
+/* Make room: of the slot's records only what makes it live stays. */
+bool edge_slots_clear(uint32_t slot);
+/* A slot's records, from the first one on; NULL behind the last unit. */
+const uint8_t *edge_slots_record(uint32_t slot, uint32_t unit);
 
 #endif

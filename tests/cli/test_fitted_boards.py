@@ -199,3 +199,62 @@ def test_what_boards_do_not_take_is_one_line(folder: Path, tmp_path: Path, edge_
     for arguments, code, text in cases:
         done = edge_ad(*arguments)
         assert done.code == code and text in done.error, (arguments, done.err)
+
+
+@pytest.mark.parametrize("board", ["posix", "qemu:mps2-an500"], indirect=True)
+def test_a_board_judges_by_itself_and_sends_events_only(
+    folder: Path, board: str, tmp_path: Path, edge_ad
+) -> None:
+    bundle, where = folder / "pump.edgead", ("--board", board, "--state", tmp_path)
+    done = edge_ad("board", "watch", bundle, *where)
+    assert done.code == 1 and "put this one on it first" in done.error
+    assert edge_ad("flash", bundle, *where).code == 0
+    done = edge_ad("board", "watch", bundle, *where, "--release", 2)
+    assert done.code == 0, done.err
+    assert "'pump' is watched" in done.out
+
+    series = folder / "short.csv"
+    fed = edge_ad("board", "feed", bundle, *where, "--source", series)
+    assert fed.code == 0, fed.err
+    there = [json.loads(line) for line in fed.out.splitlines()]
+    events = tmp_path / "events.jsonl"
+    done = edge_ad(
+        "run", bundle, *where, "--source", series, "--sink", f"jsonl:{events}", "--release", 2, "--json"
+    )
+    here = [json.loads(line) for line in events.read_text().splitlines()]
+    # Host and board standardise rows in another precision: a score may be off by a step.
+    story = [
+        (e["kind"], e["verdict"], e["event_id"].rsplit("-", 1)[1]) for e in here if e["kind"] != "update"
+    ]
+    assert [
+        (e["kind"], e["verdict"], e["event_id"].rsplit("-", 1)[1]) for e in there if e["kind"] != "update"
+    ][: len(story)] == story[: len(there)] and len(story) >= 1
+    assert there[0]["score"] == pytest.approx(here[0]["score"], rel=0.05)
+    assert {(e["stream"], e["bundle"]) for e in there} == {("pump", here[0]["bundle"])}
+    assert there[0]["threshold"] == pytest.approx(here[0]["threshold"], rel=1e-6)
+
+
+def test_the_threshold_of_a_board_is_set_within_what_the_bundle_allows_and_stays(
+    folder: Path, tmp_path: Path, edge_ad
+) -> None:
+    bundle, where = folder / "pump.edgead", ("--board", "posix", "--state", tmp_path)
+    assert edge_ad("flash", bundle, *where).code == 0
+    assert edge_ad("board", "watch", bundle, *where, "--stream", "press-1", "--k", 2, "--n", 3).code == 0
+    told = json.loads(edge_ad("board", "statistics", *where, "--json").out)
+    assert told["watching"] and told["lowest"] < told["threshold"] < told["highest"]
+    done = edge_ad("board", "threshold", 2 * told["highest"], *where)
+    assert done.code == 2 and "the threshold may be" in done.error
+    wanted = (told["threshold"] + told["highest"]) / 2
+    assert edge_ad("board", "threshold", wanted, *where).code == 0
+    now = json.loads(edge_ad("board", "statistics", *where, "--json").out)  # each command is a power cut
+    assert now["threshold"] == pytest.approx(wanted, rel=1e-3) and now["epoch"] > told["epoch"]
+    assert edge_ad("board", "threshold", "--own", *where).code == 0
+    assert edge_ad("board", "stop", *where).code == 0
+    assert not json.loads(edge_ad("board", "statistics", *where, "--json").out)["watching"]
+    for arguments, text in (
+        (("board", "threshold", *where), "either a threshold or --own"),
+        (("board", "stop"), "say which board"),
+        (("board", "watch", bundle, *where, "--stream", "a/b"), "no stream name"),
+    ):
+        done = edge_ad(*arguments)
+        assert done.code == 2 and text in done.error, done.err

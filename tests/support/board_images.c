@@ -57,5 +57,5 @@ int main(void)
         }
     }
     for (;;)
-        edge_port_idle();
+        edge_port_idle(false);
 }

@@ -15,7 +15,7 @@ static uint8_t next(void)
     uint8_t byte;
     while (edge_port_read(&byte, 1) == 0) {
         edge_port_watchdog();
-        edge_port_idle();
+        edge_port_idle(false);
     }
     return byte;
 }

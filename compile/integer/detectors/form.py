@@ -12,6 +12,7 @@ from edge_ad.compile.integer.image import Image, write_image
 from edge_ad.compile.integer.lower import Builder, KernelSet, Program
 from edge_ad.errors import ParityError
 from edge_ad.firmware_bridge.host_library import HostModel
+from edge_ad.firmware_bridge.monitor import Monitor
 from edge_ad.firmware_bridge.port_spec import Array, PortSpec
 from edge_ad.runtime.engines.base import Engine
 
@@ -53,9 +54,10 @@ class BoardForm:
             raise ValueError("the ports that were emitted are not those of the form")
         return builder.program
 
-    def image(self, kernels: KernelSet, vectors: Vectors = ()) -> Image:
-        """The model image, with golden vectors."""
-        return write_image(self.program(kernels), [self._raw(*vector) for vector in vectors])
+    def image(self, kernels: KernelSet, vectors: Vectors = (), monitor: Monitor | None = None) -> Image:
+        """The model image, with golden vectors, and by what it judges."""
+        golden = [self._raw(*vector) for vector in vectors]
+        return write_image(self.program(kernels), golden, b"" if monitor is None else monitor.pack())
 
     def _raw(self, given: Array, made: Mapping[str, Array]) -> tuple[list[bytes], list[bytes]]:
         return [self.input.raw(given)], [spec.raw(made[name]) for name, spec in self.outputs.items()]

@@ -1,5 +1,6 @@
 /* Loading an image, and running its steps. */
 #include "internal.h"
+#include "monitor.h"
 
 #define DECLARE(name)                                                 \
     bool edge_check_##name(const edge_model *m, const edge_##name *p); \
@@ -113,7 +114,7 @@ static bool tables_ok(const edge_model *m)
     if (!inside(h->steps, (uint64_t)h->n_steps * sizeof(edge_step), h->length) ||
         !inside(h->ports, ports * sizeof(edge_port), h->length))
         return false;
-    if (h->reserved || (h->monitor && (h->monitor % 4 || h->monitor < sizeof *h || !inside(h->monitor, 4, h->length))))
+    if (h->reserved)
         return false;
     uint64_t vector = 0;
     for (uint32_t i = 0; i < ports; i++) {
@@ -146,7 +147,7 @@ edge_status edge_load(edge_model *model, const uint8_t *image, uint32_t capacity
     for (uint32_t i = 0; i < h->n_steps; i++)
         if (!step_ok(model, &model->steps[i]))
             return EDGE_BAD_IMAGE;
-    return EDGE_OK;
+    return edge_check_monitor(model) ? EDGE_OK : EDGE_BAD_IMAGE;
 }
 
 void edge_run_step(const edge_model *m, uint32_t number)

@@ -76,7 +76,7 @@ edge_retained *edge_port_retained(void) { return &retained; }
 uint8_t edge_port_reset_cause(void) { return 0; }
 uint32_t edge_port_stack_used(void) { return 0; }
 void edge_port_watchdog(void) {}
-void edge_port_idle(void) {}
+void edge_port_idle(bool soon) { (void)soon; }
 void edge_port_restart(void) { restarted = true; }
 
 #endif

@@ -129,6 +129,31 @@ static uint8_t upload(edge_session *s, const edge_frame *f, writer *w)
     return found;
 }
 
+/* The sensor measures for who watches a stream, if it measures what the model takes. */
+static void watch_sensor(edge_session *s)
+{
+    const edge_sensor *sensor = edge_port_sensor();
+    const bool sensed = s->senses;
+    s->senses = sensor != NULL && edge_watching(&s->watch) && s->watch.monitor->hop &&
+                sensor->channels == s->watch.monitor->channels;
+    if (s->senses || sensed)
+        edge_port_sense(s->senses);
+}
+
+/* Something was written where the window of a stream lies. */
+static void disturb(edge_session *s)
+{
+    if (edge_watching(&s->watch) && s->watch.monitor->hop && s->watch.filled)
+        edge_watch_gap(&s->watch, 0);
+}
+
+/* What watches is told which model is live. */
+static void watch_live(edge_session *s)
+{
+    edge_watch_model(&s->watch, &s->slots.model, s->slots.crc, s->slots.live);
+    watch_sensor(s);
+}
+
 static uint8_t activate(edge_session *s, const edge_frame *f, writer *w)
 {
     if (f->length)
@@ -137,6 +162,10 @@ static uint8_t activate(edge_session *s, const edge_frame *f, writer *w)
     s->steps = 0; /* golden vectors ran in the arena */
     const uint8_t found = slot_answer(
         s, f->type == COMMIT ? edge_slots_commit(&s->slots, &sequence) : edge_slots_rollback(&s->slots), w);
+    if (found == DONE)
+        watch_live(s);
+    else
+        disturb(s); /* the golden vectors' input */
     if (found == DONE && f->type == COMMIT)
         put32(w, sequence);
     else if (found == DONE)
@@ -158,6 +187,7 @@ static uint8_t set_input(edge_session *s, const edge_frame *f)
     if (!inside(offset, length, m->inputs[f->payload[0]].bytes))
         return BAD_ARGUMENTS;
     memcpy(edge_input(m, f->payload[0]) + offset, f->payload + 5, length);
+    disturb(s);
     s->steps = 0;
     return DONE;
 }
@@ -179,6 +209,9 @@ static uint8_t run(edge_session *s, const edge_frame *f, writer *w)
             edge_run_step(m, i);
     const uint64_t ticks = edge_port_ticks() - from;
     s->inferences += steps == all;
+    disturb(s);
+    if (steps == all && edge_watching(&s->watch) && s->watch.monitor->hop == 0)
+        edge_watch_frame(&s->watch, (uint32_t)(ticks * 1000000u / edge_port_describe()->ticks_hz));
     s->steps = steps;
     put64(w, ticks);
     put32(w, edge_port_describe()->ticks_hz);
@@ -238,12 +271,34 @@ static uint8_t sample(edge_session *s, const edge_frame *f, writer *w)
         return NO_SENSOR;
     if (f->length != 3 || f->payload[0] > 1)
         return BAD_ARGUMENTS;
+    if (s->senses)
+        return EDGE_IS_WATCHING;
     edge_samples_switch(&s->samples, sensor, f->payload[0], edge_get16(f->payload + 1));
     put8(w, sensor->channels);
     put8(w, sensor->format);
     put32(w, sensor->rate_mhz);
     put32(w, s->samples.index);
     return DONE;
+}
+
+static uint8_t watching(edge_session *s, const edge_frame *f, writer *w)
+{
+    uint16_t length;
+    if (s->slots.live == EDGE_NO_SLOT)
+        return NO_MODEL;
+    if (f->type == EDGE_FEED && s->senses) /* which has its rows from the sensor */
+        return EDGE_IS_WATCHING;
+    const uint8_t found =
+        edge_watching_request(&s->watch, f, w->bytes + w->at, &length, BAD_ARGUMENTS, FLASH_BROKEN);
+    w->at = (uint16_t)(w->at + length);
+    if (found == DONE && f->type == EDGE_WATCH) {
+        if (s->samples.on) /* the sensor has one reader */
+            edge_samples_switch(&s->samples, edge_port_sensor(), false, 1);
+        watch_sensor(s);
+    }
+    if (f->type == EDGE_FEED)
+        s->steps = 0;
+    return found;
 }
 
 static uint8_t carry_out(edge_session *s, const edge_frame *f, writer *w)
@@ -277,6 +332,11 @@ static uint8_t carry_out(edge_session *s, const edge_frame *f, writer *w)
         return fault(f, w);
     case SAMPLE:
         return sample(s, f, w);
+    case EDGE_WATCH:
+    case EDGE_THRESHOLD:
+    case EDGE_STATISTICS:
+    case EDGE_FEED:
+        return watching(s, f, w);
     default:
         return UNKNOWN;
     }
@@ -296,6 +356,8 @@ static bool stale(const edge_session *s, const edge_frame *f)
 
 static void answer(edge_session *s, const edge_frame *f)
 {
+    if (f->type == EDGE_EVENT_ACK_FRAME && f->length == 4)
+        edge_events_taken(&s->watch.events, edge_get32(f->payload));
     if (f->type & ANSWER || f->type & 0x40u || stale(s, f))
         return; /* the first two are what boards send */
     const bool again = s->answered && f->type == s->type && f->seq == s->seq;
@@ -318,6 +380,7 @@ void edge_session_start(edge_session *s)
 {
     memset(s, 0, sizeof *s);
     edge_slots_open(&s->slots);
+    watch_live(s);
 }
 
 void edge_session_announce(edge_session *s)
@@ -336,7 +399,31 @@ void edge_session_take(edge_session *s, const uint8_t *bytes, uint32_t count)
     }
 }
 
+/* Rows that the sensor has measured go into the window. */
+static bool sense(edge_session *s)
+{
+    const edge_sensor *sensor = edge_port_sensor();
+    const uint32_t row = edge_row_bytes(sensor);
+    uint32_t missed;
+    /* Nobody else fills a frame of samples meanwhile. */
+    const uint32_t count = edge_port_sample(s->samples.payload, EDGE_MAX_PAYLOAD / row, &missed);
+    if (count || missed)
+        edge_watch_rows(&s->watch, s->samples.payload, count, s->watch.at + missed, sensor->format);
+    return count > 0;
+}
+
+static void say_event(const uint8_t *payload, uint16_t length)
+{
+    static uint16_t seq;
+    send(EDGE_EVENT_FRAME, seq++, payload, length);
+}
+
 bool edge_session_stream(edge_session *s)
 {
-    return s->samples.on && edge_samples_step(&s->samples, edge_port_sensor(), send);
+    bool busy = s->samples.on && edge_samples_step(&s->samples, edge_port_sensor(), send);
+    if (s->senses)
+        busy |= sense(s);
+    if (s->watch.model != NULL)
+        busy |= edge_events_step(&s->watch.events, s->watch.monitor, &s->watch.settings, say_event);
+    return busy;
 }

@@ -5,6 +5,7 @@
 #include "../slots.h"
 #include "frames.h"
 #include "samples.h"
+#include "watching.h"
 
 typedef struct {
     edge_receiver receiver;
@@ -19,6 +20,8 @@ typedef struct {
     uint16_t length;
     uint8_t answer[EDGE_MAX_PAYLOAD];
     edge_samples samples;
+    edge_watch watch;
+    bool senses; /* `watch` reads the sensor */
 } edge_session;
 
 void edge_session_start(edge_session *session);
@@ -26,7 +29,9 @@ void edge_session_start(edge_session *session);
 void edge_session_announce(edge_session *session);
 /* Take what came over the line; answers whatever that completes. */
 void edge_session_take(edge_session *session, const uint8_t *bytes, uint32_t count);
-/* Send what the sensor has measured, if somebody asked for that; whether there was anything. */
+/* Judge or send what the sensor has measured, and say what events there are; whether there was anything. */
 bool edge_session_stream(edge_session *session);
+/* Whether there is something to say again soon. */
+static inline bool edge_session_waits(const edge_session *session) { return session->watch.events.count > 0; }
 
 #endif

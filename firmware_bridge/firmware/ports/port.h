@@ -66,7 +66,8 @@ edge_retained *edge_port_retained(void);
 uint8_t edge_port_reset_cause(void); /* 0 power, 1 pin or request, 2 watchdog, 3 fault */
 uint32_t edge_port_stack_used(void); /* at most so far */
 void edge_port_watchdog(void);       /* called whenever the firmware is well; resets the board when that stops */
-void edge_port_idle(void);           /* nothing to do: sleep until something comes */
+/* Nothing to do: sleep until something comes; `soon`: a tenth of a second at the most. */
+void edge_port_idle(bool soon);
 void edge_port_restart(void);        /* does not return */
 
 #endif

@@ -203,10 +203,10 @@ uint8_t edge_port_reset_cause(void) { return edge_cortex_m_cause(); }
 
 uint32_t edge_port_stack_used(void) { return edge_cortex_m_stack_used(); }
 
-void edge_port_idle(void)
+void edge_port_idle(bool soon)
 {
     const uint32_t was = edge_irq_mask();
-    if (ring_head == ring_tail)
+    if (ring_head == ring_tail && !soon) /* no timer here would wake it */
         __asm volatile("wfi" ::: "memory");
     edge_irq_restore(was);
 }

@@ -78,8 +78,9 @@ uint32_t edge_port_instructions(uint64_t ticks)
 void edge_wake(void) {} /* SysTick: that it came is all */
 
 /* Sleep until a byte or the tick comes, which is well before the watchdog's time. */
-void edge_port_idle(void)
+void edge_port_idle(bool soon)
 {
+    (void)soon;
     const uint32_t was = edge_irq_mask();
     SYST_RVR = 0xFFFFFF; /* a quarter of a second at 64 MHz */
     SYST_CVR = 0;

@@ -399,10 +399,11 @@ uint32_t edge_port_stack_used(void) { return 0; }
 void edge_port_watchdog(void) { alarm(WATCHDOG_SECONDS); }
 
 /* Asleep nothing can hang: the watchdog pauses. */
-void edge_port_idle(void)
+void edge_port_idle(bool soon)
 {
+    const int wait_ms = until_row_ms();
     alarm(0);
-    ready(POLLIN, until_row_ms());
+    ready(POLLIN, soon && (wait_ms < 0 || wait_ms > 100) ? 100 : wait_ms);
     edge_port_watchdog();
 }
 
