@@ -43,7 +43,12 @@ def build_image(
 
     Raises TargetError as `lower` does.
     """
-    program = lower(graph, kernels)
+    return program_image(lower(graph, kernels), golden)
+
+
+def program_image(program: Program, golden: Sequence[tuple[Sequence[bytes], Sequence[bytes]]] = ()) -> Image:
+    """Plan and write what was lowered. golden: as of `build_image`."""
+    kernels = program.kernels
     arena = plan(program)
     base = _aligned(_HEADER.size)
     constants = base

@@ -243,6 +243,15 @@ typedef struct {
     int32_t out_w;
 } edge_resize_bilinear;
 
+typedef struct {
+    edge_ref input;
+    edge_ref bins;
+    edge_ref exponents;
+    edge_ref work;
+    int32_t rows;
+    int32_t log2_size;
+} edge_rfft_rows;
+
 /* X(name) for each operator, in the order of their numbers. */
 #define EDGE_OPERATORS(X) \
     X(fully_connected) \
@@ -260,5 +269,6 @@ typedef struct {
     X(pool) \
     X(resize_nearest) \
     X(resize_bilinear) \
+    X(rfft_rows) \
 
 #endif
