@@ -117,8 +117,9 @@ static void bit_reverse(int32_t *z, int32_t count)
 
 static inline void butterfly(int32_t *upper, int32_t *lower, int32_t re, int32_t im)
 {
-    lower[0] = upper[0] - re, lower[1] = upper[1] - im;
-    upper[0] += re, upper[1] += im;
+    const int32_t a = upper[0], b = upper[1];
+    lower[0] = a - re, lower[1] = b - im;
+    upper[0] = a + re, upper[1] = b + im;
 }
 
 /* The first two stages: their twiddles are 1 and -i, which turn without rounding. */
