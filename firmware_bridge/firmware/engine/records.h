@@ -286,4 +286,7 @@ typedef struct {
     X(rfft_rows) \
     X(log_mel) \
 
+/* Those that run earlier steps again. */
+#define EDGE_LOOPS(X)
+
 #endif
