@@ -107,7 +107,7 @@ def make_sounds(
         raise DataError(
             "the folder for the sample set exists and is not empty", where=folder, hint="name another"
         )
-    kinds = [("train/good", None, n_train), ("test/good", None, n_test)]
+    kinds: list[tuple[str, str | None, int]] = [("train/good", None, n_train), ("test/good", None, n_test)]
     kinds += [(f"test/{fault}", fault, n_test) for fault in FAULTS]
     try:
         with whole_or_nothing(folder) as partial:
