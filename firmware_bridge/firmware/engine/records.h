@@ -255,16 +255,27 @@ typedef struct {
 typedef struct {
     edge_ref input;
     edge_ref output;
+    edge_ref work;
     edge_ref starts;
     edge_ref fractions;
     edge_ref offsets;
-    edge_ref work;
+    edge_ref means;
+    edge_ref gains;
     int32_t frames;
     int32_t hop;
     int32_t bands;
     int32_t log2_size;
     int32_t floor;
 } edge_log_mel;
+
+typedef struct {
+    edge_ref input;
+    edge_ref output;
+    int32_t size;
+    int32_t multiplier;
+    int32_t shift;
+    int32_t zero;
+} edge_narrow;
 
 /* X(name) for each operator, in the order of their numbers. */
 #define EDGE_OPERATORS(X) \
@@ -285,6 +296,7 @@ typedef struct {
     X(resize_bilinear) \
     X(rfft_rows) \
     X(log_mel) \
+    X(narrow) \
 
 /* Those that run earlier steps again. */
 #define EDGE_LOOPS(X)
