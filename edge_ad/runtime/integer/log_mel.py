@@ -154,7 +154,7 @@ def standardised(features: Int16, means: Sequence[int], gains: Sequence[int]) ->
     """
     distances = np.asarray(features, np.int64) - np.asarray(means, np.int64)
     scaled = round_shift(distances * np.asarray(gains, np.int64), GAIN_BITS)
-    return np.clip(scaled, -(2**15), 2**15 - 1).astype(np.int16).swapaxes(-1, -2)
+    return np.asarray(np.clip(scaled, -(2**15), 2**15 - 1).swapaxes(-1, -2), np.int16)
 
 
 def standard(features: npt.NDArray[np.generic]) -> tuple[list[int], list[int]]:
