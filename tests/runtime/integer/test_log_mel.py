@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from front_images import log_mel_image
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from operator_images import operator_image, run
@@ -29,19 +30,7 @@ def means_and_gains(spec: LogMel) -> tuple[np.ndarray, np.ndarray]:
 
 
 def image(spec: LogMel, changed: dict[str, object] | None = None):
-    def make(builder, source, results):
-        made, work = tables(spec), builder.buffer(4 * spec.frame)
-        means, gains = means_and_gains(spec)
-        constants = {"starts": made.starts, "fractions": made.fractions, "offsets": made.offsets}
-        constants |= {"means": means, "gains": gains}
-        constants |= {k: v for k, v in (changed or {}).items() if isinstance(v, np.ndarray)}
-        fields = {"frames": spec.frames, "hop": spec.hop, "bands": spec.bands, "floor": spec.floor,
-                  "log2_size": spec.frame.bit_length() - 1}  # fmt: skip
-        refs = {"input": source, "output": results[0], "work": work}
-        refs |= {name: builder.constant(value) for name, value in constants.items()}
-        return Record(**{**fields, **(changed or {}), **refs}), [work]
-
-    return operator_image(2 * spec.length, [2 * spec.values], make)
+    return log_mel_image(spec, *means_and_gains(spec), changed=changed)
 
 
 def signals(spec: LogMel, rng: np.random.Generator) -> np.ndarray:
