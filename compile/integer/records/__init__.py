@@ -22,6 +22,7 @@ from edge_ad.compile.integer.records.matrix import (  # isort: skip
     TransposeConvolution,
 )
 from edge_ad.compile.integer.records import arithmetic, moves, pooling  # isort: skip
+from edge_ad.compile.integer.records import scores  # isort: skip
 from edge_ad.compile.integer.records import spectrum  # isort: skip
 
 __all__ = [
@@ -44,5 +45,6 @@ __all__ = [
     "moves",
     "opcode",
     "pooling",
+    "scores",
     "spectrum",
 ]
