@@ -22,7 +22,9 @@ from edge_ad.runtime.integer.log_mel import STANDARD_UNIT, LogMel, log_mel, stan
 from edge_ad.runtime.series.log_mel import LogMelFront, integer_samples
 from edge_ad.runtime.series.readers import Values
 
-HEADROOM = 4.0  # of a converter above the loudest sample of the fit, where the files do not say what they come from
+HEADROOM = (
+    4.0  # of a converter above the loudest sample of the fit, where the files do not say what they come from
+)
 _BLOCK = 512  # frames that are transformed at a time
 
 Int16 = npt.NDArray[np.int16]
@@ -37,10 +39,10 @@ class SoundConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    frame: int = 1024
-    hop: int = 512
-    bands: int = 128
-    frames: int = 5
+    frame: Annotated[int, Field(gt=0)] = 1024
+    hop: Annotated[int, Field(gt=0)] = 512
+    bands: Annotated[int, Field(gt=0)] = 128
+    frames: Annotated[int, Field(gt=0)] = 5
     low_hz: Annotated[float, Field(ge=0)] = 0.0
     high_hz: Annotated[float, Field(gt=0)] | None = None
     rate_hz: Annotated[float, Field(gt=0)] | None = None
@@ -54,7 +56,9 @@ def prepare_sound(root: Path, config: SoundConfig, holdout: float | None) -> Vec
     """
     facts = _one_channel(root, config)
     features = _features(config, facts, root)
-    window = WindowSpec(length=features.length, hop=features.hop, rate_hz=facts.rate_hz, channels=facts.channels)
+    window = WindowSpec(
+        length=features.length, hop=features.hop, rate_hz=facts.rate_hz, channels=facts.channels
+    )
     splits = split_recordings(root, facts, window, holdout)
     sets = find_series_splits(splits, root, window)
     unit = converter_unit(facts)

@@ -18,7 +18,7 @@ from edge_ad.bundle.manifest import PreprocessSpec
 from edge_ad.errors import DataError, SchemaError
 from edge_ad.runtime import scan_images
 from edge_ad.runtime.engines.base import Tensor
-from edge_ad.runtime.series import log_mel
+from edge_ad.runtime.series import log_mel, samples
 from edge_ad.runtime.series import standardise as series
 
 RESIZE_AREA = "image/resize-area"
@@ -158,4 +158,5 @@ _STEPS: dict[tuple[str, int], Callable[..., Tensor]] = {
     (scan_images.BEV_HISTOGRAM, scan_images.VERSION): scan_images.bev_histogram,
     (series.STANDARDISE, series.VERSION): series.standardise,
     (log_mel.LOG_MEL, log_mel.VERSION): log_mel.log_mel_features,
+    (samples.SAMPLES, samples.VERSION): samples.samples,
 }

@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_ad.bundle.manifest import PreprocessSpec
-from edge_ad.errors import DataError, SchemaError
+from edge_ad.errors import SchemaError
 from edge_ad.runtime.integer.log_mel import STANDARD_UNIT, LogMel, log_mel, standardised
+from edge_ad.runtime.series.samples import checked_samples
 
 LOG_MEL = "series/log-mel"
 VERSION = 1
@@ -75,12 +76,7 @@ def integer_samples(data: npt.NDArray[np.generic], length: int, unit: float) -> 
 
     Raises DataError for another shape and for values that are not finite.
     """
-    if data.shape != (length, 1) or data.dtype.kind not in "fiu":
-        raise DataError(f"a window ({length}, 1) of numbers is expected, not {data.shape} {data.dtype}")
-    values = data[:, 0].astype(np.float64)
-    if not np.isfinite(values).all():
-        row = int(np.flatnonzero(~np.isfinite(values))[0])
-        raise DataError(f"row {row + 1} of the window holds {values[row]}")
+    values = checked_samples(data, length)
     return np.clip(np.rint(values / unit), -(1 << 15), (1 << 15) - 1).astype(np.int16)
 
 
