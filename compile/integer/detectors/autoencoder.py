@@ -29,20 +29,21 @@ def lower(material: Material) -> BoardForm:
 
 def _form(core: Quantized, given: PortSpec, begin: Entry, *, scored: bool) -> BoardForm:
     made = core.outputs[0]
-    operator, score = squared_error.squared_error(given, made)
+    operator, score = squared_error.squared_error(begin.values, made)
+    largest = squared_error.largest_difference(operator.multipliers, wide=True)
 
     def emit(builder: Builder) -> None:
-        vector = begin.emit(builder)
+        values, vector = begin.emit(builder)
         (reconstruction,) = builder.inline(core.graph, [vector])
         builder.output(made, reconstruction)
         if scored:
-            builder.output(score, squared_error.emit(builder, operator, vector, reconstruction))
+            builder.output(score, squared_error.emit(builder, operator, values, reconstruction))
 
-    def reference(values: Array) -> dict[str, Array]:
-        vector = begin.reference(values)
+    def reference(taken: Array) -> dict[str, Array]:
+        values, vector = begin.reference(taken)
         (reconstruction,) = core.reference([vector])
         outputs = {RECONSTRUCTION: reconstruction}
-        return {**outputs, SCORE: operator(vector, reconstruction)} if scored else outputs
+        return {**outputs, SCORE: operator(values, reconstruction)} if scored else outputs
 
     return BoardForm(
         input=begin.port,
@@ -53,7 +54,7 @@ def _form(core: Quantized, given: PortSpec, begin: Entry, *, scored: bool) -> Bo
         taken=begin.taken,
         notes=(
             *begin.notes,
-            f"The score is exact in integers: differences of {operator.multipliers[0].bit_length() + 9} bits, their "
+            f"The score is exact in integers: differences of {largest.bit_length() + 1} bits, their "
             f"squares summed in 63, and one step of the result is {score.scale:.2g}.",
         ),
     )

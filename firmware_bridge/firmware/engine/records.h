@@ -253,6 +253,7 @@ typedef struct {
     int32_t a_multiplier;
     int32_t b_multiplier;
     int32_t shift;
+    int32_t wide;
 } edge_squared_error;
 
 typedef struct {
