@@ -253,7 +253,42 @@ typedef struct {
     int32_t a_multiplier;
     int32_t b_multiplier;
     int32_t shift;
+    int32_t wide;
 } edge_squared_error;
+
+typedef struct {
+    edge_ref input;
+    edge_ref bins;
+    edge_ref exponents;
+    edge_ref work;
+    int32_t rows;
+    int32_t log2_size;
+} edge_rfft_rows;
+
+typedef struct {
+    edge_ref input;
+    edge_ref output;
+    edge_ref work;
+    edge_ref starts;
+    edge_ref fractions;
+    edge_ref offsets;
+    edge_ref means;
+    edge_ref gains;
+    int32_t frames;
+    int32_t hop;
+    int32_t bands;
+    int32_t log2_size;
+    int32_t floor;
+} edge_log_mel;
+
+typedef struct {
+    edge_ref input;
+    edge_ref output;
+    int32_t size;
+    int32_t multiplier;
+    int32_t shift;
+    int32_t zero;
+} edge_narrow;
 
 /* X(name) for each operator, in the order of their numbers. */
 #define EDGE_OPERATORS(X) \
@@ -273,6 +308,9 @@ typedef struct {
     X(resize_nearest) \
     X(resize_bilinear) \
     X(squared_error) \
+    X(rfft_rows) \
+    X(log_mel) \
+    X(narrow) \
 
 /* Those that run earlier steps again. */
 #define EDGE_LOOPS(X)
