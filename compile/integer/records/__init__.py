@@ -22,6 +22,7 @@ from edge_ad.compile.integer.records.matrix import (  # isort: skip
     TransposeConvolution,
 )
 from edge_ad.compile.integer.records import arithmetic, moves, pooling  # isort: skip
+from edge_ad.compile.integer.records import spectrum  # isort: skip
 
 __all__ = [
     "IN_IMAGE",
@@ -43,4 +44,5 @@ __all__ = [
     "moves",
     "opcode",
     "pooling",
+    "spectrum",
 ]
