@@ -23,6 +23,7 @@ from edge_ad.compile.integer.records.matrix import (  # isort: skip
 )
 from edge_ad.compile.integer.records import arithmetic, moves, pooling  # isort: skip
 from edge_ad.compile.integer.records import spectrum  # isort: skip
+from edge_ad.compile.integer.records import distances, layers16, regret  # isort: skip
 
 __all__ = [
     "IN_IMAGE",
@@ -40,9 +41,12 @@ __all__ = [
     "Ref",
     "TransposeConvolution",
     "arithmetic",
+    "distances",
     "header",
+    "layers16",
     "moves",
     "opcode",
     "pooling",
+    "regret",
     "spectrum",
 ]

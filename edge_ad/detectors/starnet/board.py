@@ -1,13 +1,13 @@
-"""STARNet's networks in the form that a microcontroller runs: the same functions, cheaper and without an operator that
-a board lacks.
+"""STARNet's networks as a microcontroller runs them: the same functions as plain layers over arrays.
 
-Feature images are (1, H, W, C) here, as boards hold them, batch normalisation is folded, and what stays in more than
-8 bits stands apart: the layers that give the posterior and the one that takes a point of the latent space.
+Images are (H, W, C) here, as boards hold them, batch normalisation is folded, and a transposed convolution is a
+convolution of fewer taps. Nothing is quantized yet.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,120 +18,113 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from edge_ad.detectors.starnet.network import Decoder, Encoder
 
 Float64 = npt.NDArray[np.float64]
+Kind = Literal["dense", "convolution", "doubling"]
 
 
 @dataclass(frozen=True)
-class Dense:
-    """weights (units, depth) and bias (units,) of a linear layer."""
+class Layer:
+    """weights: (rows, depth) of a dense layer, else (rows, k, k, C). bias (rows,). relu: negative results become 0.
 
+    convolution: kernel 4, stride 2, padding 1. doubling: a transposed convolution with the same, as
+    `edge_ad.runtime.integer.layers16.doubling16` has it, its rows (2, 2, output).
+    """
+
+    kind: Kind
     weights: Float64
     bias: Float64
+    relu: bool
 
 
 @dataclass(frozen=True)
 class BoardNetworks:
-    """body: features to the hidden values (1, depth), none of them negative, of which `mean` and `logvar` are linear.
+    """body: features (H, W, C), or a vector (C,), to the values of which mean and logvar (latent,) are made, flat.
+    decoder: a point of the latent space (latent,) to features, its first layer flat, as (`grid`) from there on."""
 
-    first: a point of the latent space (latent,) to values whose ReLU, in `hidden_shape`, is what `rest` takes; rest
-    gives features. Features: (1, H, W, C), or (1, C) of vectors.
-    """
-
-    body: nn.Module
-    mean: Dense
-    logvar: Dense
-    first: Dense
-    hidden_shape: tuple[int, ...]
-    rest: nn.Module
+    body: tuple[Layer, ...]
+    mean: Layer
+    logvar: Layer
+    decoder: tuple[Layer, ...]
+    grid: tuple[int, ...]
 
 
 @torch.no_grad()
-def board_networks(encoder: Encoder, decoder: Decoder, shape: tuple[int, ...]) -> BoardNetworks:
-    """shape: of the features without the batch, (C, H, W) or (C,)."""
-    encoder, decoder = encoder.eval(), decoder.eval()
-    layers = list(decoder.body)
+def board_networks(encoder: Encoder, decoder: Decoder) -> BoardNetworks:
+    """The layers of fitted networks, in the order in which they run."""
+    layers, body = list(decoder.body), list(encoder.body)
     first = layers[0]
-    assert isinstance(first, nn.Linear)
-    if len(shape) == 1:
+    if isinstance(body[0], nn.Linear):
+        hidden = [_dense(layer, relu=True) for layer in body if isinstance(layer, nn.Linear)]
+        made = [layer for layer in layers if isinstance(layer, nn.Linear)]
+        decoding = [_dense(layer, relu=layer is not made[-1]) for layer in made]
         return BoardNetworks(
-            nn.Sequential(*encoder.body), _dense(encoder.mean), _dense(encoder.logvar), _dense(first),
-            (1, first.out_features), nn.Sequential(*layers[2:]),
-        )  # fmt: skip
-    body = list(encoder.body)
-    convolutions = [
-        fuse_conv_bn_eval(body[i], body[i + 1])
-        for i in range(0, len(body) - 1, 3)  # Conv2d, BatchNorm2d, ReLU; Flatten
-    ]
+            tuple(hidden),
+            _dense(encoder.mean),
+            _dense(encoder.logvar),
+            tuple(decoding),
+            (first.out_features,),
+        )
+    convolutions = [_convolution(body[i], body[i + 1]) for i in range(0, len(body) - 1, 3)]
     unflatten = layers[2]
     assert isinstance(unflatten, nn.Unflatten)
     c, h, w = unflatten.unflattened_size
+    # Channels come first in torch's flat tensors, last in a board's.
     order = np.arange(c * h * w).reshape(c, h, w).transpose(1, 2, 0).ravel()
-    start = _dense(first)
-    doubling = []
-    for i in range(3, len(layers), 3):  # ConvTranspose2d, BatchNorm2d, ReLU; the last one alone
-        last = i == len(layers) - 1
-        doubling.append(Doubling(layers[i], None if last else layers[i + 1], relu=not last))
+    start = _dense(first, relu=True)
+    mean, logvar = (_dense(layer) for layer in (encoder.mean, encoder.logvar))
+    last = len(layers) - 1
+    doublings = [_doubling(layers[i], None if i == last else layers[i + 1]) for i in range(3, len(layers), 3)]
     return BoardNetworks(
-        _Body(convolutions),
-        *(
-            Dense(d.weights[:, order], d.bias)
-            for d in (_dense(encoder.mean), _dense(encoder.logvar))
-        ),
-        Dense(start.weights[order], start.bias[order]),
-        (1, h, w, c),
-        nn.Sequential(*doubling),
+        tuple(convolutions),
+        *(Layer("dense", layer.weights[:, order], layer.bias, relu=False) for layer in (mean, logvar)),
+        (Layer("dense", start.weights[order], start.bias[order], relu=True), *doublings),
+        (h, w, c),
     )
 
 
-def _dense(layer: nn.Linear) -> Dense:
-    return Dense(layer.weight.numpy().astype(np.float64), layer.bias.numpy().astype(np.float64))
+def apply(layer: Layer, x: Float64) -> Float64:
+    """A layer in float64 of what it takes: (depth,) for a dense one, else (H, W, C)."""
+    if layer.kind == "dense":
+        y = layer.weights @ x.ravel() + layer.bias
+        return np.maximum(y, 0.0) if layer.relu else y
+    k, stride = layer.weights.shape[1], 2 if layer.kind == "convolution" else 1
+    padded = np.pad(x, ((1, 1), (1, 1), (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (k, k), (0, 1))[::stride, ::stride]  # type: ignore[call-overload]
+    y = np.einsum("hwcij,oijc->hwo", windows, layer.weights) + layer.bias
+    if layer.kind == "doubling":
+        h, w, rows = y.shape
+        pixels = y.reshape(h, w, 2, 2, rows // 4).transpose(0, 2, 1, 3, 4)
+        y = pixels.reshape(2 * h, 2 * w, rows // 4)[1:-1, 1:-1]
+    return np.maximum(y, 0.0) if layer.relu else y
 
 
-class _Body(nn.Module):
-    """Convolutions with ReLU, of an image (1, H, W, C), the result flat."""
-
-    def __init__(self, convolutions: list[nn.Module]):
-        super().__init__()
-        self.convolutions = nn.ModuleList(convolutions)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x.permute(0, 3, 1, 2)
-        for convolution in self.convolutions:
-            x = torch.relu(convolution(x))
-        return x.permute(0, 2, 3, 1).flatten(1)
+def _array(tensor: Tensor) -> Float64:
+    return tensor.numpy().astype(np.float64)
 
 
-class Doubling(nn.Module):
-    """A transposed convolution with kernel 4, stride 2 and padding 1, of an image (1, H, W, C), as a convolution with
-    kernel 2: the same sums.
+def _dense(layer: nn.Module, *, relu: bool = False) -> Layer:
+    assert isinstance(layer, nn.Linear)
+    return Layer("dense", _array(layer.weight), _array(layer.bias), relu)
 
-    Each output pixel has a contribution of 2 x 2 input pixels. A window of 2 x 2 of the input, padded by one, gives the
-    four output pixels that lie between its pixels, each from taps of its own; the outermost ring of what comes out is
-    of no output pixel.
-    """
 
-    def __init__(self, transposed: nn.Module, norm: nn.Module | None, *, relu: bool):
-        super().__init__()
-        assert isinstance(transposed, nn.ConvTranspose2d)
-        weight = transposed.weight.detach()  # (in, out, 4, 4)
-        bias = torch.zeros(weight.shape[1]) if transposed.bias is None else transposed.bias.detach()
-        if norm is not None:
-            weight, bias = _folded(weight, bias, norm)
-        self.relu = relu
-        self.outputs = weight.shape[1]
-        self.convolution = nn.Conv2d(weight.shape[0], 4 * self.outputs, 2, padding=1)
-        taps = weight.new_zeros(2, 2, self.outputs, weight.shape[0], 2, 2)  # output row and column of a window first
-        for row, column, y, x in np.ndindex(2, 2, 2, 2):
-            taps[row, column, :, :, y, x] = weight[:, :, row + 2 - 2 * y, column + 2 - 2 * x].T
-        self.convolution.weight = nn.Parameter(taps.reshape(self.convolution.weight.shape))
-        self.convolution.bias = nn.Parameter(bias.repeat(4))
+def _convolution(layer: nn.Module, norm: nn.Module) -> Layer:
+    assert isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
+    folded = fuse_conv_bn_eval(layer.eval(), norm.eval())
+    assert isinstance(folded, nn.Conv2d) and folded.bias is not None
+    return Layer("convolution", _array(folded.weight.permute(0, 2, 3, 1)), _array(folded.bias), relu=True)
 
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.convolution(x.permute(0, 3, 1, 2))
-        y = (torch.relu(y) if self.relu else y).permute(0, 2, 3, 1)
-        n, h, w, _ = y.shape
-        # Row by row of pairs: what is moved at once lies together in memory.
-        pairs = y.reshape(n, h, w, 2, 2 * self.outputs).permute(0, 1, 3, 2, 4)
-        return pairs.reshape(n, 2 * h, 2 * w, self.outputs)[:, 1:-1, 1:-1]
+
+def _doubling(layer: nn.Module, norm: nn.Module | None) -> Layer:
+    """Each output pixel has a contribution of 2 x 2 input pixels: a window of 2 x 2 of the image, padded by one, gives
+    the four output pixels that lie between its pixels, each from taps of its own."""
+    assert isinstance(layer, nn.ConvTranspose2d)
+    weight = layer.weight.detach()  # (in, out, 4, 4)
+    bias = torch.zeros(weight.shape[1]) if layer.bias is None else layer.bias.detach()
+    if norm is not None:
+        weight, bias = _folded(weight, bias, norm)
+    taps = weight.new_zeros(2, 2, weight.shape[1], 2, 2, weight.shape[0])
+    for row, column, y, x in np.ndindex(2, 2, 2, 2):
+        taps[row, column, :, y, x, :] = weight[:, :, row + 2 - 2 * y, column + 2 - 2 * x].T
+    return Layer("doubling", _array(taps.flatten(0, 2)), _array(bias.repeat(4)), relu=norm is not None)
 
 
 def _folded(weight: Tensor, bias: Tensor, norm: nn.Module) -> tuple[Tensor, Tensor]:
