@@ -22,6 +22,7 @@ from edge_ad.compile.integer.records.matrix import (  # isort: skip
     TransposeConvolution,
 )
 from edge_ad.compile.integer.records import arithmetic, moves, pooling  # isort: skip
+from edge_ad.compile.integer.records import scores  # isort: skip
 from edge_ad.compile.integer.records import spectrum  # isort: skip
 from edge_ad.compile.integer.records import distances, layers16, regret  # isort: skip
 
@@ -48,5 +49,6 @@ __all__ = [
     "opcode",
     "pooling",
     "regret",
+    "scores",
     "spectrum",
 ]
