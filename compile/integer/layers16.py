@@ -18,10 +18,10 @@ from edge_ad.compile.integer.operators.rows16 import pack16, scratch16_bytes
 from edge_ad.compile.integer.records import Buffer
 from edge_ad.compile.integer.records.layers16 import Convolution16, Doubling16
 from edge_ad.compile.integer.requantize import quantize_multiplier
-from edge_ad.detectors.starnet.board import Kind, Layer
+from edge_ad.detectors.board_layers import Kind, Layer
 from edge_ad.errors import TargetError
 from edge_ad.runtime.integer.functions import Int64
-from edge_ad.runtime.integer.layers16 import convolution16, dense16, doubling16
+from edge_ad.runtime.integer.layers16 import Scaling, convolution16, dense16, doubling16
 
 Shape = tuple[int, ...]
 Float64 = npt.NDArray[np.float64]
@@ -42,26 +42,23 @@ class Range:
 
 @dataclass(frozen=True)
 class Layer16:
-    """shape, out_shape: of what it takes and gives, (H, W, C) or (depth,). weights: int16 as integers, as of `Layer`.
-    channels (3, rows): bias, multiplier, shift. Results are kept within low to high."""
+    """shape, out_shape: of what it takes and gives, (H, W, C) or (depth,). weights: as of `Layer`, in 16 bits."""
 
     kind: Kind
     shape: Shape
     out_shape: Shape
     weights: Int64
-    channels: Int64
-    low: int
-    high: int
+    scaling: Scaling
 
     def run(self, x: Int64) -> Int64:
         """The layer's result for integers in its shape."""
         x = x.reshape(self.shape)
         if self.kind == "dense":
-            return dense16(x.ravel(), self.weights, self.channels, self.low, self.high)
+            return dense16(x.ravel(), self.weights, self.scaling)
         if self.kind == "doubling":
-            return doubling16(x, self.weights, self.channels, self.low, self.high)
+            return doubling16(x, self.weights, self.scaling)
         return convolution16(
-            x, self.weights, self.channels, self.low, self.high, stride=_STRIDE, pad=_PAD, out=self.out_shape[:2]
+            x, self.weights, self.scaling, stride=_STRIDE, pad=_PAD
         )  # fmt: skip
 
     def emit(self, builder: Builder, source: Buffer) -> Buffer:
@@ -70,25 +67,29 @@ class Layer16:
         flat = self.weights.reshape(rows, -1).astype(np.int16)
         depth = flat.shape[1]
         doubling = self.kind == "doubling"
-        scratch = builder.buffer(scratch16_bytes(depth, rows if doubling else 0))
+        scratch = builder.buffer(scratch16_bytes(builder.kernels, depth, rows if doubling else 0))
         result = builder.buffer(2 * prod(self.out_shape))
         in_h, in_w, in_c = self.shape if len(self.shape) == 3 and self.kind != "dense" else (1, 1, depth)
         common = {
-            "input": source, "output": result, "weights": builder.constant(pack16(flat)),
-            "channels": builder.constant(self.channels.astype(np.int32)), "scratch": scratch,
-            "in_h": in_h, "in_w": in_w, "in_c": in_c, "rows": rows, "low": self.low, "high": self.high,
+            "input": source, "output": result, "weights": builder.constant(pack16(builder.kernels, flat)),
+            "channels": builder.constant(self.scaling.channels.astype(np.int32)), "scratch": scratch,
+            "in_h": in_h, "in_w": in_w, "in_c": in_c, "rows": rows, "shift": self.scaling.shift,
+            "low": self.scaling.low, "high": self.scaling.high,
         }  # fmt: skip
         if doubling:
             record: Convolution16 | Doubling16 = Doubling16(**common)  # type: ignore[arg-type]
-            windows = (in_h + 1) * (in_w + 1)
+            half = (
+                rows // 2
+            )  # of a window's rows are asked for at the upper and lower border, in groups of four
+            results = (in_w + 1) * (in_h * rows - half // 4 * 4 + -(-half // 4) * 4)
         else:
             out_h, out_w = self.out_shape[:2] if self.kind == "convolution" else (1, 1)
             taps, stride, pad = (_KERNEL, _STRIDE, _PAD) if self.kind == "convolution" else (1, 1, 0)
             record = Convolution16(
                 **common, out_h=out_h, out_w=out_w, k_h=taps, k_w=taps, stride=stride, pad=pad  # type: ignore[arg-type]
             )  # fmt: skip
-            windows = out_h * out_w
-        builder.step(record, reads=[source, scratch], writes=[result], macs=windows * rows * depth)
+            results = out_h * out_w * rows
+        builder.step(record, reads=[source, scratch], writes=[result], macs=results * depth)
         return result
 
 
@@ -110,11 +111,12 @@ def quantized(layer: Layer, shape: Shape, source: Range, result: Range, *, where
     factors = source.unit * units / result.unit
     if factors.max() >= 1 << 30:
         raise TargetError("the output's unit is too fine for the sums", where=where)
-    pairs = np.array([quantize_multiplier(float(f)) for f in factors], np.int64)
+    largest, shift = quantize_multiplier(float(factors.max()))
+    multipliers = np.minimum(np.rint(factors * 2.0 ** (31 - shift)), largest)
+    low = max(result.low, 0) if layer.relu else result.low
     return Layer16(
         layer.kind, shape, out_shape(layer, shape), weights.reshape(layer.weights.shape).astype(np.int64),
-        np.stack([bias.astype(np.int64), pairs[:, 0], pairs[:, 1]]),
-        max(result.low, 0) if layer.relu else result.low, result.high,
+        Scaling(np.stack([bias, multipliers]).astype(np.int64), shift, low, result.high),
     )  # fmt: skip
 
 

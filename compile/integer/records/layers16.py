@@ -24,7 +24,7 @@ class Standardise16(Record):
 @dataclass(frozen=True)
 class _Layer16:
     """Tensors int16. weights: rows of k_h * k_w * in_c, packed for the kernel set. channels: int32 bias[rows],
-    multiplier[rows], shift[rows]. scratch: `scratch16_bytes`."""
+    multiplier[rows]. scratch: `scratch16_bytes`."""
 
     input: Ref
     output: Ref
@@ -35,6 +35,7 @@ class _Layer16:
     in_w: int
     in_c: int
     rows: int
+    shift: int
     low: int
     high: int
 

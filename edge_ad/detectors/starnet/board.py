@@ -7,32 +7,14 @@ convolution of fewer taps. Nothing is quantized yet.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from edge_ad.detectors.board_layers import Float64, Layer
 from edge_ad.detectors.starnet.network import Decoder, Encoder
-
-Float64 = npt.NDArray[np.float64]
-Kind = Literal["dense", "convolution", "doubling"]
-
-
-@dataclass(frozen=True)
-class Layer:
-    """weights: (rows, depth) of a dense layer, else (rows, k, k, C). bias (rows,). relu: negative results become 0.
-
-    convolution: kernel 4, stride 2, padding 1. doubling: a transposed convolution with the same, as
-    `edge_ad.runtime.integer.layers16.doubling16` has it, its rows (2, 2, output).
-    """
-
-    kind: Kind
-    weights: Float64
-    bias: Float64
-    relu: bool
 
 
 @dataclass(frozen=True)
@@ -69,32 +51,14 @@ def board_networks(encoder: Encoder, decoder: Decoder) -> BoardNetworks:
     c, h, w = unflatten.unflattened_size
     # Channels come first in torch's flat tensors, last in a board's.
     order = np.arange(c * h * w).reshape(c, h, w).transpose(1, 2, 0).ravel()
-    start = _dense(first, relu=True)
-    mean, logvar = (_dense(layer) for layer in (encoder.mean, encoder.logvar))
-    last = len(layers) - 1
-    doublings = [_doubling(layers[i], None if i == last else layers[i + 1]) for i in range(3, len(layers), 3)]
-    return BoardNetworks(
-        tuple(convolutions),
-        *(Layer("dense", layer.weights[:, order], layer.bias, relu=False) for layer in (mean, logvar)),
-        (Layer("dense", start.weights[order], start.bias[order], relu=True), *doublings),
-        (h, w, c),
+    mean, logvar = (
+        Layer("dense", layer.weights[:, order], layer.bias, relu=False)
+        for layer in (_dense(encoder.mean), _dense(encoder.logvar))
     )
-
-
-def apply(layer: Layer, x: Float64) -> Float64:
-    """A layer in float64 of what it takes: (depth,) for a dense one, else (H, W, C)."""
-    if layer.kind == "dense":
-        y = layer.weights @ x.ravel() + layer.bias
-        return np.maximum(y, 0.0) if layer.relu else y
-    k, stride = layer.weights.shape[1], 2 if layer.kind == "convolution" else 1
-    padded = np.pad(x, ((1, 1), (1, 1), (0, 0)))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (k, k), (0, 1))[::stride, ::stride]  # type: ignore[call-overload]
-    y = np.einsum("hwcij,oijc->hwo", windows, layer.weights) + layer.bias
-    if layer.kind == "doubling":
-        h, w, rows = y.shape
-        pixels = y.reshape(h, w, 2, 2, rows // 4).transpose(0, 2, 1, 3, 4)
-        y = pixels.reshape(2 * h, 2 * w, rows // 4)[1:-1, 1:-1]
-    return np.maximum(y, 0.0) if layer.relu else y
+    start, last = _dense(first, relu=True), len(layers) - 1
+    doublings = [_doubling(layers[i], None if i == last else layers[i + 1]) for i in range(3, len(layers), 3)]
+    decode = (Layer("dense", start.weights[order], start.bias[order], relu=True), *doublings)
+    return BoardNetworks(tuple(convolutions), mean, logvar, decode, (h, w, c))
 
 
 def _array(tensor: Tensor) -> Float64:

@@ -25,7 +25,8 @@ class Gaussian:
 
 def row_sums(x: Int64) -> Int64:
     """(rows,) sums of x (rows, length) int16, length at most 2^15: exact."""
-    return np.asarray(x, np.int64).sum(axis=-1)
+    found: Int64 = np.asarray(x, np.int64).sum(axis=-1)
+    return found
 
 
 def mahalanobis(x: Int64, gaussians: list[Gaussian], shift: int) -> int:

@@ -7,6 +7,8 @@ half up, and clamped. Arrays are int64 that hold such values; images are (H, W, 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from edge_ad.runtime.integer.functions import Int64, scale
@@ -21,23 +23,32 @@ def standardise16(x: Int64, channels: Int64) -> Int64:
     """
     offset, multiplier, shift = (np.asarray(row, np.int64)[:, None] for row in channels)
     moved = scale((np.asarray(x, np.int64) << 8) - offset, multiplier, shift)
-    return np.clip(moved, -(1 << 15), (1 << 15) - 1).T
+    found: Int64 = np.clip(moved, -(1 << 15), (1 << 15) - 1).T
+    return found
 
 
-def dense16(x: Int64, weights: Int64, channels: Int64, low: int, high: int) -> Int64:
-    """x (…, depth) times weights (rows, depth), to (…, rows) within low to high.
+@dataclass(frozen=True)
+class Scaling:
+    """channels (2, rows): bias and multiplier of each row. A sum times multiplier / 2^31 * 2^shift, shift from -31 to
+    30, is the result, kept within low to high."""
 
-    channels (3, rows): bias, multiplier and shift of each row, shift from -31 to 30.
-    """
-    bias, multiplier, shift = (np.asarray(row, np.int64) for row in channels)
+    channels: Int64
+    shift: int
+    low: int
+    high: int
+
+
+def dense16(x: Int64, weights: Int64, scaling: Scaling) -> Int64:
+    """x (…, depth) times weights (rows, depth), to (…, rows)."""
+    bias, multiplier = (np.asarray(row, np.int64) for row in scaling.channels)
     sums = np.asarray(x, np.int64) @ np.asarray(weights, np.int64).T + bias
     wrapped = (sums + (1 << 31)) % (1 << 32) - (1 << 31)
-    return np.clip(scale(wrapped, multiplier, shift), low, high)
+    return np.clip(scale(wrapped, multiplier, scaling.shift), scaling.low, scaling.high)
 
 
 def convolution16(
-    x: Int64, weights: Int64, channels: Int64, low: int, high: int, *,
-    stride: int = 1, pad: int = 0, out: tuple[int, int] | None = None,
+    x: Int64, weights: Int64, scaling: Scaling, *, stride: int = 1, pad: int = 0,
+    out: tuple[int, int] | None = None,
 ) -> Int64:  # fmt: skip
     """x (H, W, C) with weights (rows, k_h, k_w, C) to (out_h, out_w, rows); zeros outside the image.
 
@@ -51,16 +62,17 @@ def convolution16(
     windows = np.lib.stride_tricks.sliding_window_view(padded, (k_h, k_w), (0, 1))  # type: ignore[call-overload]
     taken = windows[: (out_h - 1) * stride + 1 : stride, : (out_w - 1) * stride + 1 : stride]
     columns = taken.transpose(0, 1, 3, 4, 2).reshape(out_h, out_w, -1)
-    return dense16(columns, weights.reshape(rows, -1), channels, low, high)
+    return dense16(columns, weights.reshape(rows, -1), scaling)
 
 
-def doubling16(x: Int64, weights: Int64, channels: Int64, low: int, high: int) -> Int64:
+def doubling16(x: Int64, weights: Int64, scaling: Scaling) -> Int64:
     """The transposed convolution of x (H, W, C) with kernel 4, stride 2 and padding 1, to (2 H, 2 W, rows / 4).
 
     weights (rows, 2, 2, C): of the 2 x 2 windows of the image padded by one. Rows come as (2, 2, output): those of the
     upper left, upper right, lower left and lower right of the four pixels that lie between a window's.
     """
-    windows = convolution16(x, weights, channels, low, high, pad=1)
+    windows = convolution16(x, weights, scaling, pad=1)
     h, w, rows = windows.shape
     pixels = windows.reshape(h, w, 2, 2, rows // 4).transpose(0, 2, 1, 3, 4)
-    return pixels.reshape(2 * h, 2 * w, rows // 4)[1:-1, 1:-1]
+    found: Int64 = pixels.reshape(2 * h, 2 * w, rows // 4)[1:-1, 1:-1]
+    return found

@@ -326,6 +326,7 @@ typedef struct {
     int32_t in_w;
     int32_t in_c;
     int32_t rows;
+    int32_t shift;
     int32_t low;
     int32_t high;
     int32_t out_h;
@@ -346,6 +347,7 @@ typedef struct {
     int32_t in_w;
     int32_t in_c;
     int32_t rows;
+    int32_t shift;
     int32_t low;
     int32_t high;
 } edge_doubling16;

@@ -11,9 +11,9 @@ from operator_images import operator_image, run
 from edge_ad.compile.integer.layers16 import Range, quantized
 from edge_ad.compile.integer.operators.rows16 import pack16, scratch16_bytes
 from edge_ad.compile.integer.records.layers16 import Convolution16, Doubling16, Standardise16
-from edge_ad.detectors.starnet.board import Layer, apply
+from edge_ad.detectors.board_layers import Layer, apply
 from edge_ad.errors import EngineError
-from edge_ad.runtime.integer.layers16 import convolution16, doubling16, standardise16
+from edge_ad.runtime.integer.layers16 import Scaling, convolution16, doubling16, standardise16
 
 LEAST, MOST = -(1 << 15), (1 << 15) - 1
 
@@ -24,18 +24,18 @@ def values(rng: np.random.Generator, shape) -> np.ndarray:
     return rng.integers(LEAST, MOST + 1, shape) >> int(rng.integers(0, 12))
 
 
-def scalings(rng: np.random.Generator, rows: int) -> np.ndarray:
-    """Bias, multiplier, shift: mostly ordinary ones, also those that leave the usual path of a kernel."""
-    shift = np.where(
-        rng.random(rows) < 0.3, rng.choice([-31, -3, -2, -1, 0, 3, 30], rows), rng.integers(-20, -9, rows)
-    )
-    multiplier = np.where(rng.random(rows) < 0.1, 0, rng.integers(1 << 30, 1 << 31, rows))
-    bias = np.where(
-        rng.random(rows) < 0.1,
-        rng.choice([-(1 << 31), (1 << 31) - 1], rows),
-        rng.integers(-(1 << 20), 1 << 20, rows),
-    )
-    return np.stack([bias, multiplier, shift])
+def biases(rng: np.random.Generator, rows: int) -> np.ndarray:
+    extreme = rng.choice([-(1 << 31), (1 << 31) - 1], rows)
+    return np.where(rng.random(rows) < 0.1, extreme, rng.integers(-(1 << 20), 1 << 20, rows))
+
+
+def random_scaling(rng: np.random.Generator, rows: int) -> Scaling:
+    """Mostly an ordinary one, also one that leaves the usual path of a kernel."""
+    unusual = rng.random() < 0.3
+    shift = int(rng.choice([-31, -3, -2, -1, 0, 3, 30]) if unusual else rng.integers(-20, -9))
+    multiplier = np.where(rng.random(rows) < 0.2, 0, rng.integers(1 << 26, 1 << 31, rows))
+    low, high = np.sort(rng.choice([LEAST, -7, 0, 255, MOST], 2, replace=False)).tolist()
+    return Scaling(np.stack([biases(rng, rows), multiplier]), shift, low, high)
 
 
 def convolution_case(rng: np.random.Generator):
@@ -45,19 +45,17 @@ def convolution_case(rng: np.random.Generator):
     pad -= 1
     out_h, out_w = (int(rng.integers(1, 5)) for _ in range(2))
     x, weights = values(rng, (in_h, in_w, in_c)), values(rng, (rows, k_h, k_w, in_c))
-    channels, (low, high) = (
-        scalings(rng, rows),
-        np.sort(rng.choice([LEAST, -7, 0, 255, MOST], 2, replace=False)),
-    )
-    expected = convolution16(x, weights, channels, low, high, stride=stride, pad=pad, out=(out_h, out_w))
+    scaling = random_scaling(rng, rows)
+    expected = convolution16(x, weights, scaling, stride=stride, pad=pad, out=(out_h, out_w))
 
     def make(builder, source, results):
-        scratch = builder.buffer(scratch16_bytes(k_h * k_w * in_c))
+        scratch = builder.buffer(scratch16_bytes(builder.kernels, k_h * k_w * in_c))
         record = Convolution16(
             input=source, output=results[0], scratch=scratch,
-            weights=builder.constant(pack16(weights.reshape(rows, -1).astype(np.int16))),
-            channels=builder.constant(channels.astype(np.int32)), in_h=in_h, in_w=in_w, in_c=in_c, rows=rows,
-            low=int(low), high=int(high), out_h=out_h, out_w=out_w, k_h=k_h, k_w=k_w, stride=stride, pad=pad,
+            weights=builder.constant(pack16(builder.kernels, weights.reshape(rows, -1).astype(np.int16))),
+            channels=builder.constant(scaling.channels.astype(np.int32)), in_h=in_h, in_w=in_w, in_c=in_c, rows=rows,
+            shift=scaling.shift, low=scaling.low, high=scaling.high, out_h=out_h, out_w=out_w, k_h=k_h, k_w=k_w,
+            stride=stride, pad=pad,
         )  # fmt: skip
         return record, [scratch]
 
@@ -68,16 +66,16 @@ def doubling_case(rng: np.random.Generator):
     in_h, in_w, in_c, outputs = (int(rng.integers(1, n)) for n in (6, 6, 9, 6))
     rows = 4 * outputs
     x, weights = values(rng, (in_h, in_w, in_c)), values(rng, (rows, 2, 2, in_c))
-    channels = scalings(rng, rows)
-    expected = doubling16(x, weights, channels, -300, MOST)
+    scaling = random_scaling(rng, rows)
+    expected = doubling16(x, weights, scaling)
 
     def make(builder, source, results):
-        scratch = builder.buffer(scratch16_bytes(4 * in_c, rows))
+        scratch = builder.buffer(scratch16_bytes(builder.kernels, 4 * in_c, rows))
         record = Doubling16(
             input=source, output=results[0], scratch=scratch,
-            weights=builder.constant(pack16(weights.reshape(rows, -1).astype(np.int16))),
-            channels=builder.constant(channels.astype(np.int32)), in_h=in_h, in_w=in_w, in_c=in_c, rows=rows,
-            low=-300, high=MOST,
+            weights=builder.constant(pack16(builder.kernels, weights.reshape(rows, -1).astype(np.int16))),
+            channels=builder.constant(scaling.channels.astype(np.int32)), in_h=in_h, in_w=in_w, in_c=in_c, rows=rows,
+            shift=scaling.shift, low=scaling.low, high=scaling.high,
         )  # fmt: skip
         return record, [scratch]
 
@@ -114,8 +112,10 @@ def test_standardised_features_are_the_definition() -> None:
     for _ in range(200):
         channels, size = int(rng.integers(1, 7)), int(rng.integers(1, 40))
         x = values(rng, (channels, size))
-        constants = scalings(rng, channels)
-        constants[0] = np.clip(constants[0], -(1 << 30), 1 << 30)
+        offsets = np.clip(biases(rng, channels), -(1 << 30), 1 << 30)
+        constants = np.stack(
+            [offsets, rng.integers(0, 1 << 31, channels), rng.choice([-31, -9, -5, -3, 0, 30], channels)]
+        )
 
         def make(builder, source, results, constants=constants, channels=channels, size=size):
             held = builder.constant(constants.astype(np.int32))
@@ -139,8 +139,8 @@ def test_doubling_is_torchs_transposed_convolution() -> None:
         torch_layer.bias.copy_(torch.from_numpy(bias))
         image = rng.integers(-20, 20, (4, 6, 3))
         expected = torch_layer(torch.from_numpy(image).permute(2, 0, 1)[None].double())[0].permute(1, 2, 0)
-    channels = np.stack([np.tile(bias, 4), np.full(20, 1 << 30), np.full(20, 1)])
-    got = doubling16(image, taps.reshape(20, 2, 2, 3), channels, LEAST, MOST)
+    same = Scaling(np.stack([np.tile(bias, 4), np.full(20, 1 << 30)]), 1, LEAST, MOST)
+    got = doubling16(image, taps.reshape(20, 2, 2, 3), same)
     np.testing.assert_array_equal(got, expected.numpy())
 
 
@@ -158,18 +158,19 @@ def test_quantized_layers_are_near_the_float_ones_and_no_sum_can_overflow(kind) 
         made = quantized(layer, shape, source, result, where="test")
         x = rng.integers(0, 1 << 14, shape)
         exact = apply(layer, x * source.unit) / result.unit
-        off = made.run(x) - np.clip(exact, made.low, made.high)
+        off = made.run(x) - np.clip(exact, made.scaling.low, made.scaling.high)
         assert np.abs(off).max() < 0.002 * np.abs(exact).max()
         rows = made.weights.reshape(12, -1)
         for sign in (1, -1):
             most = np.where(sign * rows > 0, source.high, source.low)
-            assert np.abs((rows * most).sum(1) + made.channels[0]).max() < 1 << 31
+            assert np.abs((rows * most).sum(1) + made.scaling.channels[0]).max() < 1 << 31
 
 
 WRONG = [
     {"in_h": 0}, {"in_w": 1 << 24}, {"in_c": -1}, {"rows": 0}, {"rows": 1 << 20}, {"low": 5, "high": 4},
-    {"high": 1 << 15}, {"low": -(1 << 15) - 1}, {"input": 1 << 20}, {"input": 1}, {"output": 0x80000000}, {"scratch": 0}, {"scratch": 2},
-    {"weights": 0x80000002}, {"weights": 0x8FFFFFF0}, {"channels": 0}, {"channels": 0xFFFFFFFF},
+    {"high": 1 << 15}, {"low": -(1 << 15) - 1}, {"input": 1 << 20}, {"input": 1}, {"output": 0x80000000},
+    {"scratch": 0}, {"scratch": 2}, {"weights": 0x80000002}, {"weights": 0x8FFFFFF0}, {"channels": 0},
+    {"channels": 0xFFFFFFFF}, {"shift": 31}, {"shift": -32},
 ]  # fmt: skip
 
 
@@ -184,14 +185,15 @@ WRONG = [
 def test_an_image_that_leads_outside_is_refused(kind: str, wrong: dict) -> None:
     rows, in_c = 8, 4
     weights = np.ones((rows, 4 * in_c), np.int16)
-    channels = np.stack([np.zeros(rows), np.full(rows, 1 << 30), np.zeros(rows)]).astype(np.int32)
+    channels = np.stack([np.zeros(rows), np.full(rows, 1 << 30)]).astype(np.int32)
 
     def make(builder, source, results):
-        scratch = builder.buffer(scratch16_bytes(4 * in_c, rows))
+        scratch = builder.buffer(scratch16_bytes(builder.kernels, 4 * in_c, rows))
         fields = {
-            "input": source, "output": results[0], "scratch": scratch, "weights": builder.constant(pack16(weights)),
+            "input": source, "output": results[0], "scratch": scratch,
+            "weights": builder.constant(pack16(builder.kernels, weights)),
             "channels": builder.constant(channels), "in_h": 2, "in_w": 2, "in_c": in_c, "rows": rows,
-            "low": 0, "high": 9,
+            "shift": 0, "low": 0, "high": 9,
         }  # fmt: skip
         if kind == "doubling":
             return Doubling16(**fields | wrong), [scratch]

@@ -27,7 +27,7 @@ void edge_run_standardise16(const edge_model *m, const edge_standardise16 *p)
     }
 }
 
-static uint64_t even(uint64_t n) { return n + (n & 1); }
+static uint64_t whole_runs(uint64_t n) { return (n + EDGE_RUN16 - 1) / EDGE_RUN16 * EDGE_RUN16; }
 
 /* Both layers' records begin with these words. */
 typedef edge_doubling16 layer;
@@ -40,22 +40,25 @@ static bool layer_ok(const edge_model *m, const layer *p, uint64_t output, int32
     const uint64_t rows = edge_extent(p->rows, 1, 1, 1), limit = (uint64_t)1 << 29;
     if (!input || !output || !depth || !rows || input > limit || output > limit || depth > limit || rows * depth > limit)
         return false;
-    const uint64_t scratch = 2 * (even(depth) + spare);
+    const uint64_t scratch = 2 * (whole_runs(depth) + spare);
     if (!edge_readable(m, p->input, 2 * input, 2) || !edge_writable(m, p->output, 2 * output, 2) ||
-        !edge_readable(m, p->weights, 2 * rows * even(depth), 4) || !edge_writable(m, p->scratch, scratch, 4) ||
+        !edge_readable(m, p->weights, 2 * rows * whole_runs(depth), 4) || !edge_writable(m, p->scratch, scratch, 4) ||
         !edge_apart(p->scratch, scratch, p->input, 2 * input) ||
         !edge_apart(p->scratch, scratch, p->output, 2 * output) || !(p->channels & EDGE_IN_IMAGE) ||
-        !edge_readable(m, p->channels, 12 * rows, 4))
+        !edge_readable(m, p->channels, 8 * rows, 4) || !edge_shift_ok(p->shift) || p->low < INT16_MIN ||
+        p->low > p->high || p->high > INT16_MAX)
         return false;
-    const int32_t *channels = edge_at(m, p->channels);
-    return p->low >= INT16_MIN && p->low <= p->high && p->high <= INT16_MAX &&
-           edge_scales_ok(channels + p->rows, channels + 2 * p->rows, p->rows);
+    const int32_t *multipliers = (const int32_t *)edge_at(m, p->channels) + p->rows;
+    for (int32_t r = 0; r < p->rows; r++)
+        if (multipliers[r] < 0)
+            return false;
+    return true;
 }
 
 static edge_scaling16 scaling_of(const edge_model *m, const layer *p)
 {
     const int32_t *bias = edge_at(m, p->channels);
-    const edge_scaling16 scaling = {bias, bias + p->rows, bias + 2 * p->rows, p->low, p->high};
+    const edge_scaling16 scaling = {bias, bias + p->rows, p->shift, p->low, p->high};
     return scaling;
 }
 
@@ -63,6 +66,8 @@ static void copy(int16_t *to, const int16_t *from, int32_t n)
 {
     for (; n >= 8; n -= 8, to += 8, from += 8)
         memcpy(to, from, 16);
+    for (; n >= 2; n -= 2, to += 2, from += 2)
+        memcpy(to, from, 4);
     while (n-- > 0)
         *to++ = *from++;
 }
@@ -101,10 +106,11 @@ void edge_run_convolution16(const edge_model *m, const edge_convolution16 *p)
     const edge_scaling16 scaling = scaling_of(m, common);
     const int16_t *input = edge_at(m, p->input), *weights = edge_at(m, p->weights);
     int16_t *window = edge_to(m, p->scratch), *output = edge_to(m, p->output);
+    const int32_t depth = (int32_t)whole_runs((uint64_t)(p->k_h * p->k_w * p->in_c));
     for (int32_t i = 0, y = -p->pad; i < p->out_h; i++, y += p->stride)
         for (int32_t j = 0, x = -p->pad; j < p->out_w; j++, x += p->stride, output += p->rows) {
             gather(common, input, y, x, p->k_h, p->k_w, window);
-            edge_rows16(window, weights, p->k_h * p->k_w * p->in_c, p->rows, &scaling, output);
+            edge_rows16(window, weights, depth, p->rows, &scaling, output);
         }
 }
 
@@ -119,18 +125,21 @@ bool edge_check_doubling16(const edge_model *m, const edge_doubling16 *p)
 
 void edge_run_doubling16(const edge_model *m, const edge_doubling16 *p)
 {
-    const edge_scaling16 scaling = scaling_of(m, p);
+    const edge_scaling16 all = scaling_of(m, p);
     const int16_t *input = edge_at(m, p->input), *weights = edge_at(m, p->weights);
-    const int32_t depth = 4 * p->in_c, c = p->rows / 4, h = 2 * p->in_h, w = 2 * p->in_w;
+    const int32_t depth = (int32_t)whole_runs((uint64_t)(4 * p->in_c)), c = p->rows / 4, w = 2 * p->in_w;
     int16_t *window = edge_to(m, p->scratch), *made = window + depth, *output = edge_to(m, p->output);
-    for (int32_t i = 0; i <= p->in_h; i++)
+    for (int32_t i = 0; i <= p->in_h; i++) {
+        /* At the upper and lower border only the lower and upper two pixels are there: whole groups of rows. */
+        const int32_t from = i ? 0 : (2 * c) & ~3, to = i < p->in_h ? p->rows : (2 * c + 3) & ~3;
+        const edge_scaling16 scaling = {all.bias + from, all.multipliers + from, all.shift, all.low, all.high};
         for (int32_t j = 0; j <= p->in_w; j++) {
             gather(p, input, i - 1, j - 1, 2, 2, window);
-            edge_rows16(window, weights, depth, p->rows, &scaling, made);
-            for (int32_t k = 0; k < 4; k++) {
-                const int32_t y = 2 * i - 1 + (k >> 1), x = 2 * j - 1 + (k & 1);
-                if (y >= 0 && y < h && x >= 0 && x < w)
-                    copy(output + (y * w + x) * c, made + k * c, c);
-            }
+            edge_rows16(window, weights + from * depth, depth, to - from, &scaling, made + from);
+            /* Two pixels of a row lie side by side; at a border there is one of them. */
+            const int32_t first = j ? 0 : c, end = j < p->in_w ? 2 * c : c;
+            for (int32_t below = i ? 0 : 1; below < (i < p->in_h ? 2 : 1); below++)
+                copy(output + ((2 * i - 1 + below) * w + 2 * j - 1) * c + first, made + 2 * below * c + first, end - first);
         }
+    }
 }

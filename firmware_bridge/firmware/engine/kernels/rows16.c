@@ -24,15 +24,13 @@ static EDGE_NOINLINE void sums(const int16_t *x, const int16_t *w, int32_t pairs
 void edge_rows16(const int16_t *x, const int16_t *weights, int32_t depth, int32_t rows, const edge_scaling16 *s,
                  int16_t *output)
 {
-    const int32_t pairs = (depth + 1) / 2;
+    const int32_t pairs = depth / EDGE_RUN16;
     for (int32_t row = 0, n; row < rows; row += n, weights += 2 * pairs * n) {
         uint32_t sum[4];
         n = rows - row < 4 ? rows - row : 4;
         memcpy(sum, s->bias + row, 4 * (size_t)n);
         sums(x, weights, pairs, n, sum);
-        for (int32_t r = 0; r < n; r++) {
-            const int64_t scaled = edge_scale_long((int32_t)sum[r], s->multipliers[row + r], s->shifts[row + r]);
-            output[row + r] = (int16_t)(scaled < s->low ? s->low : scaled > s->high ? s->high : scaled);
-        }
+        for (int32_t r = 0; r < n; r++)
+            output[row + r] = edge_scale16(sum[r], s->multipliers[row + r], s);
     }
 }
