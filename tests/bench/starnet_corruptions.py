@@ -51,37 +51,51 @@ def main(
     repeats: int,
 ) -> None:  # fmt: skip
     """Print one Markdown table."""
+    changed = {"features": features} | ({} if steps is None else {"steps": steps})
+    with tempfile.TemporaryDirectory() as temporary:
+        root = Path(temporary)
+        paths = scans_of(root, scans, generated, n_fit, n_test)
+        detector = fitted(preset, changed, paths[:n_fit], root)
+        _print(detector, root, paths[-n_test:], repeats)
+
+
+def scans_of(root: Path, scans: Path | None, generated: bool, n_fit: int, n_test: int) -> list[Path]:
+    """Clean scans in the order of time: those of a folder, by default KITTI's, or generated ones."""
+    if generated:
+        made = make_scenes(root / "scenes", 1, n_train=n_fit, n_test_good=n_test, per_corruption=0)
+        return [*list_scans(made / "train"), *list_scans(made / "test")]
     if scans is None:
         data = Path(os.environ.get("EDGE_AD_DATA", "../shared/data"))
         scans = data / "lidar" / "kitti_drive_a" / "velodyne"
-    changed = {"features": features} | ({} if steps is None else {"steps": steps})
-    config = PRESETS[preset].model_copy(update=changed)
-    with tempfile.TemporaryDirectory() as temporary:
-        root = Path(temporary)
-        if generated:
-            made = make_scenes(root / "scenes", 1, n_train=n_fit, n_test_good=n_test, per_corruption=0)
-            paths = [*list_scans(made / "train"), *list_scans(made / "test")]
-        else:
-            paths = list_scans(scans)
-        good = root / "data" / "train" / "good"
-        good.mkdir(parents=True)
-        for path in paths[:n_fit]:
-            (good / path.name).symlink_to(path.resolve())
-        detector = fit(config, root / "data", root / "model")
-        _print(detector, root, [read_scan(p) for p in paths[-n_test:]], repeats)
+    return list_scans(scans)
 
 
-def _print(detector, root: Path, tests: Sequence[np.ndarray], repeats: int) -> None:
+def fitted(preset: str, changed: dict, paths: Sequence[Path], root: Path):
+    """A detector fitted on these scans, which then lie in `root`/data."""
+    good = root / "data" / "train" / "good"
+    good.mkdir(parents=True)
+    for path in paths:
+        (good / path.name).symlink_to(path.resolve())
+    return fit(PRESETS[preset].model_copy(update=changed), root / "data", root / "model")
+
+
+def corrupted_copies(spec, paths: Sequence[Path], repeats: int):
+    """The preprocessed scans, and copies of them by corruption and severity."""
+    tests = [read_scan(path) for path in paths]
+    rng = np.random.default_rng(7)
+    clean = [preprocess(spec.preprocess, scan) for scan in tests]
+    return clean, {
+        pair: [preprocess(spec.preprocess, corrupt(s, *pair, rng)) for s in tests for _ in range(repeats)]
+        for pair in PAIRS
+    }
+
+
+def _print(detector, root: Path, tests: Sequence[Path], repeats: int) -> None:
     spec = detector.input
     normals = find_normals(detector.splits, root / "data", spec)
     calibration = list(batches(normals.calibration, spec))
     captured, target = capture(detector), targets.get("openvino-cpu")
-    rng = np.random.default_rng(7)
-    clean = [preprocess(spec.preprocess, scan) for scan in tests]
-    corrupted = {
-        pair: [preprocess(spec.preprocess, corrupt(s, *pair, rng)) for s in tests for _ in range(repeats)]
-        for pair in PAIRS
-    }
+    clean, corrupted = corrupted_copies(spec, tests, repeats)
     tables = {}
     for precision in ("fp32", "int8"):
         given = Calibration(lambda: iter(calibration), len(calibration))

@@ -24,6 +24,7 @@ from edge_ad.compile.integer.records.matrix import (  # isort: skip
 from edge_ad.compile.integer.records import arithmetic, moves, pooling  # isort: skip
 from edge_ad.compile.integer.records import scores  # isort: skip
 from edge_ad.compile.integer.records import spectrum  # isort: skip
+from edge_ad.compile.integer.records import distances, layers16, regret  # isort: skip
 
 __all__ = [
     "IN_IMAGE",
@@ -41,10 +42,13 @@ __all__ = [
     "Ref",
     "TransposeConvolution",
     "arithmetic",
+    "distances",
     "header",
+    "layers16",
     "moves",
     "opcode",
     "pooling",
+    "regret",
     "scores",
     "spectrum",
 ]

@@ -42,5 +42,5 @@ class StarNetConfig(BaseModel):
 
 PRESETS: dict[str, StarNetConfig] = {
     "small": StarNetConfig(preset="small", rows=32, columns=64, latent=32, widths=(16, 32, 64), steps=1500),
-    "micro": StarNetConfig(preset="micro", rows=32, columns=32, latent=16, widths=(8, 16, 32), steps=1000),
+    "micro": StarNetConfig(preset="micro", rows=16, columns=32, latent=16, widths=(8, 16, 32), steps=1000),
 }

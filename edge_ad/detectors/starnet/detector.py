@@ -27,7 +27,7 @@ from edge_ad.detectors.model_folder import (
     write_model,
 )
 from edge_ad.detectors.starnet.choose import Choice, choose_head, sensitivities
-from edge_ad.detectors.starnet.config import StarNetConfig
+from edge_ad.detectors.starnet.config import PRESETS, StarNetConfig
 from edge_ad.detectors.starnet.data import is_vector
 from edge_ad.detectors.starnet.network import Decoder, Encoder, Front, Tail, VectorFront
 from edge_ad.runtime.engines.base import Engine, EngineInfo
@@ -89,11 +89,11 @@ class StarNet:
         """The decoder, for `PAIRS` points of the latent space at once."""
         return {
             "decoder": Part(
-                self.decoder.eval(), (PAIRS, self.config.latent), ("reconstruction",), self._around
+                self.decoder.eval(), (PAIRS, self.config.latent), ("reconstruction",), self.around
             )
         }
 
-    def _around(self, outputs: Outputs) -> Iterator[npt.NDArray[np.float32]]:
+    def around(self, outputs: Outputs) -> Iterator[npt.NDArray[np.float32]]:
         """Points that the search may ask for: the posterior's mean with the shared noise, and steps to either side."""
         mean, logvar = outputs["mean"].astype(np.float64), outputs["logvar"].astype(np.float64)
         draw = noise(self.config.seed, mean.shape[1]) * np.exp(0.5 * logvar)
@@ -168,6 +168,23 @@ class StarNet:
             config=self.config.model_dump(mode="json"),
             fit=self.fit_info,
         )
+
+    def unfitted(self, preset: str) -> StarNet:
+        """A detector for the same features with another preset's size and weights that learnt nothing."""
+        config = PRESETS[preset].model_copy(update={"features": self.config.features, "score": self.score})
+        channels = self.input.shape[1]
+        vector = is_vector(self.input.shape)
+        columns = config.rows if config.features == "bev" else config.columns
+        extents = (1,) if vector else (config.rows, columns)
+        shape = (channels,) if vector else (channels, *extents)
+        rows = (1, *shape[:-1]) if not vector else (1, channels)
+        statistic = (1, channels, *(1 for _ in extents))
+        front = (VectorFront if vector else Front)(
+            torch.zeros(statistic), torch.ones(statistic), torch.zeros(rows), torch.ones(rows)
+        )
+        encoder, decoder = (kind(shape, config.widths, config.latent) for kind in (Encoder, Decoder))
+        input_ = self.input.model_copy(update={"shape": (1, channels, *extents)})
+        return StarNet(config, self.splits, input_, front, encoder, decoder, {**self.fit_info})
 
     def held_back(self, data: Path) -> int:
         """How many normal inputs of `data` are kept for the threshold."""

@@ -290,6 +290,114 @@ typedef struct {
     int32_t zero;
 } edge_narrow;
 
+typedef struct {
+    edge_ref input;
+    edge_ref output;
+    int32_t rows;
+    int32_t length;
+} edge_row_sums;
+
+typedef struct {
+    edge_ref input;
+    edge_ref output;
+    edge_ref centres;
+    edge_ref whitening;
+    edge_ref shifts;
+    int32_t gaussians;
+    int32_t rows;
+    int32_t n;
+    int32_t diagonal;
+    int32_t shift;
+} edge_mahalanobis;
+
+typedef struct {
+    edge_ref input;
+    edge_ref output;
+    int32_t centre;
+    int32_t below_multiplier;
+    int32_t below_shift;
+    int32_t above_multiplier;
+    int32_t above_shift;
+} edge_two_sided;
+
+typedef struct {
+    edge_ref input;
+    edge_ref output;
+    edge_ref constants;
+    int32_t channels;
+    int32_t size;
+} edge_standardise16;
+
+typedef struct {
+    edge_ref input;
+    edge_ref output;
+    edge_ref weights;
+    edge_ref channels;
+    edge_ref scratch;
+    int32_t in_h;
+    int32_t in_w;
+    int32_t in_c;
+    int32_t rows;
+    int32_t shift;
+    int32_t low;
+    int32_t high;
+    int32_t out_h;
+    int32_t out_w;
+    int32_t k_h;
+    int32_t k_w;
+    int32_t stride;
+    int32_t pad;
+} edge_convolution16;
+
+typedef struct {
+    edge_ref input;
+    edge_ref output;
+    edge_ref weights;
+    edge_ref channels;
+    edge_ref scratch;
+    int32_t in_h;
+    int32_t in_w;
+    int32_t in_c;
+    int32_t rows;
+    int32_t shift;
+    int32_t low;
+    int32_t high;
+} edge_doubling16;
+
+typedef struct {
+    edge_ref mean;
+    edge_ref logvar;
+    edge_ref point;
+    edge_ref z;
+    edge_ref noise;
+    edge_ref exponentials;
+    int32_t latent;
+} edge_regret_start;
+
+typedef struct {
+    int32_t first;
+    int32_t count;
+    edge_ref point;
+    edge_ref trial;
+    edge_ref z;
+    edge_ref made;
+    edge_ref target;
+    edge_ref neg_elbo;
+    edge_ref kl;
+    edge_ref regret;
+    edge_ref noise;
+    edge_ref exponentials;
+    edge_ref gains;
+    int32_t latent;
+    int32_t elements;
+    int32_t multiplier;
+    int32_t shift;
+    int32_t steps;
+    int32_t gain_shift;
+    int32_t seed;
+    int32_t stop_at;
+} edge_regret_search;
+
 /* X(name) for each operator, in the order of their numbers. */
 #define EDGE_OPERATORS(X) \
     X(fully_connected) \
@@ -311,8 +419,16 @@ typedef struct {
     X(rfft_rows) \
     X(log_mel) \
     X(narrow) \
+    X(row_sums) \
+    X(mahalanobis) \
+    X(two_sided) \
+    X(standardise16) \
+    X(convolution16) \
+    X(doubling16) \
+    X(regret_start) \
+    X(regret_search) \
 
 /* Those that run earlier steps again. */
-#define EDGE_LOOPS(X)
+#define EDGE_LOOPS(X) X(regret_search)
 
 #endif

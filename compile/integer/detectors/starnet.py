@@ -1,0 +1,193 @@
+"""STARNet on a board: networks in 16 bits, the search for likelihood regret, and the score, all in integers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+
+from edge_ad.bundle.manifest import HeadSpec
+from edge_ad.compile.integer.detectors import BoardDetector
+from edge_ad.compile.integer.detectors.form import SCORE, BoardForm
+from edge_ad.compile.integer.detectors.material import Material
+from edge_ad.compile.integer.detectors.starnet_networks import Networks16, networks16
+from edge_ad.compile.integer.distances import SCORE as SCORE_PORT
+from edge_ad.compile.integer.distances import sides
+from edge_ad.compile.integer.image import write_image
+from edge_ad.compile.integer.lower import Builder
+from edge_ad.compile.integer.records.distances import TwoSided
+from edge_ad.compile.integer.regret import BOUND, emit, search_of
+from edge_ad.detectors.base import Detector
+from edge_ad.detectors.starnet.config import PRESETS
+from edge_ad.detectors.starnet.detector import StarNet
+from edge_ad.firmware_bridge.host_library import HostModel
+from edge_ad.firmware_bridge.port_spec import Array, PortSpec
+from edge_ad.runtime.engines.base import Engine, EngineInfo, Tensor
+from edge_ad.runtime.heads.likelihood_regret import RegretParams
+from edge_ad.runtime.integer.distances import two_sided
+from edge_ad.runtime.integer.regret import Search, search
+
+RECONSTRUCTION = "reconstruction"
+
+
+def lower(material: Material) -> BoardForm:
+    """In go the features, not yet standardised; out come the posterior, the standardised features, their Mahalanobis
+    distance and what the decoder makes of the posterior's mean, which shows that all of the networks is there."""
+    detector = material.detector
+    assert isinstance(detector, StarNet)
+    networks = networks16(detector, _calibration(material, detector.input.shape))
+
+    def emit_networks(builder: Builder) -> None:
+        made = networks.emit(builder, builder.input(networks.input))
+        made[RECONSTRUCTION] = networks.emit_decoder(builder, made["mean"])
+        for name, port in ports.items():
+            builder.output(port, made[name])
+
+    def reference(values: Array) -> dict[str, Array]:
+        made = networks.encode(values)
+        made[RECONSTRUCTION] = networks.decode(made["mean"])
+        return {name: made[name].astype(port.dtype) for name, port in ports.items()}
+
+    ports = {
+        "mean": networks.latent, "logvar": networks.latent, "features": networks.features,
+        "mahalanobis": networks.distance, RECONSTRUCTION: networks.features,
+    }  # fmt: skip
+    bits = [
+        int(layer.weights.__abs__().max()).bit_length() + 1 for layer in (*networks.body, *networks.decoder)
+    ]
+    return BoardForm(
+        input=networks.input,
+        outputs=ports,
+        emit=emit_networks,
+        reference=reference,
+        finish=lambda head: _scored(networks, head),
+        parts={"decoder": BoardDecoder(networks)},
+        notes=(
+            "Both networks are in 16 bits, not 8: the search for likelihood regret asks for differences far below a "
+            f"step of 8 bits, and on Cortex-M4 and M7 they cost less. Weights have {min(bits)} to {max(bits)} bits, as "
+            "many as let no sum of 32 bits overflow, whatever the input.",
+        ),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Head:
+    """What a fitted head is in integers. figure: which one is the score; score: the record without its places."""
+
+    search: Search
+    figure: str
+    score: TwoSided
+
+    @classmethod
+    def of(cls, networks: Networks16, fitted: HeadSpec) -> _Head:
+        params = RegretParams.model_validate(fitted.params)
+        steps = {"step": params.step, "probe": params.probe} if params.search else {}
+        found = search_of(
+            latent=networks.latent.size, unit=networks.features.scale, variance=params.variance, seed=params.seed,
+            stop_at=params.stop_at if params.search else None, **steps,  # type: ignore[arg-type]
+        )  # fmt: skip
+        port = networks.distance if params.score == "mahalanobis" else BOUND
+        return cls(found, params.score, sides(params.ranges[params.score], port))
+
+    def figures(self, networks: Networks16) -> dict[str, PortSpec]:
+        """Ports of all figures: regret is none where nothing is searched."""
+        bounds = ["neg_elbo", "kl", *(["regret"] if len(self.search.gains) else [])]
+        return {**dict.fromkeys(bounds, BOUND), "mahalanobis": networks.distance}
+
+    def judge(self, value: int) -> int:
+        """The score of its figure."""
+        record = self.score
+        below, above = (
+            (record.below_multiplier, record.below_shift),
+            (record.above_multiplier, record.above_shift),
+        )
+        return two_sided(value, record.centre, below, above)
+
+
+def _scored(networks: Networks16, fitted: HeadSpec) -> BoardForm:
+    """The figures, and the two-sided score of one of them."""
+    head = _Head.of(networks, fitted)
+    ports = {**head.figures(networks), SCORE: SCORE_PORT}
+
+    def emit_all(builder: Builder) -> None:
+        made = networks.emit(builder, builder.input(networks.input))
+        bounds = emit(
+            builder, head.search, made["mean"], made["logvar"], made["features"], networks.emit_decoder
+        )
+        found = {"neg_elbo": bounds.neg_elbo, "kl": bounds.kl, "regret": bounds.regret}
+        found["mahalanobis"] = made["mahalanobis"]
+        score = builder.buffer(SCORE_PORT.nbytes)
+        record = replace(head.score, input=found[head.figure], output=score)
+        builder.step(record, reads=[found[head.figure]], writes=[score])
+        found[SCORE] = score
+        for name, port in ports.items():
+            builder.output(port, found[name])
+
+    def reference(values: Array) -> dict[str, Array]:
+        made = networks.encode(values)
+        figures = search(head.search, made["mean"], made["logvar"], made["features"].ravel(), networks.decode)
+        found = {"neg_elbo": figures.neg_elbo, "kl": figures.kl, "regret": figures.regret,
+                 "mahalanobis": int(made["mahalanobis"])}  # fmt: skip
+        found[SCORE] = head.judge(found[head.figure])
+        return {name: np.array([[found[name]]], np.int32) for name in ports}
+
+    return BoardForm(
+        networks.input, ports, emit_all, reference, lambda again: _scored(networks, again), notes=_notes(head)
+    )
+
+
+def _notes(head: _Head) -> tuple[str, ...]:
+    search = head.search
+    if not len(search.gains):
+        return ("Nothing is searched for: the bound is that of the posterior, by two passes of the decoder.",)
+    return (
+        f"Likelihood regret is searched for in {len(search.gains)} steps of four passes of the decoder; the state is "
+        f"in Q4.11, probes of {search.probes.max()} to {search.probes.min()} steps, signs come from xorshift32.",
+    )
+
+
+class BoardDecoder:
+    """The decoder as the board runs it, as an engine that the fit of the head calls: (n, latent) to features."""
+
+    parts: ClassVar[Mapping[str, Engine]] = {}
+
+    def __init__(self, networks: Networks16):
+        builder = Builder("plain")
+        z = builder.input(networks.latent)
+        builder.output(networks.features, networks.emit_decoder(builder, z))
+        image = write_image(builder.program)
+        self._ports = networks.latent, networks.features
+        self._model = HostModel(image.content, inputs=[networks.latent], outputs=[networks.features])
+
+    def infer(self, batch: Tensor) -> dict[str, Tensor]:
+        """`reconstruction`, in numbers."""
+        taken, given = self._ports
+        made = [self._model.infer([taken.quantize(z[None])])[0] for z in batch]
+        return {RECONSTRUCTION: given.dequantize(np.concatenate(made))}
+
+    def describe(self) -> EngineInfo:
+        """The board's engine, built for this machine."""
+        return EngineInfo("board", "this machine's build", "host", "plain C", 1, "int8")
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+def _calibration(material: Material, shape: tuple[int, ...]) -> Iterator[Tensor]:
+    """Calibration inputs; those of another size, where a preset is only asked whether it would fit, at its own."""
+    for batch in material.calibration.batches():
+        if batch.shape != shape:
+            places = (np.arange(n) * given // n for n, given in zip(shape, batch.shape, strict=True))
+            batch = batch[np.ix_(*places)]
+        yield batch
+
+
+def unfitted(detector: Detector, preset: str) -> Detector:
+    """The same features with another preset, to see whether that would fit."""
+    assert isinstance(detector, StarNet)
+    return detector.unfitted(preset)
+
+
+BOARD = BoardDetector(lower, tuple(PRESETS), unfitted)

@@ -1,0 +1,33 @@
+/* Runs of memory times rows of weights in 16 bits: what layers16.c asks of a kernel set. Weights are packed by
+ * edge_ad.compile.integer.operators.rows16. */
+#ifndef EDGE_ROWS16_H
+#define EDGE_ROWS16_H
+
+#include "convolution.h"
+#include "functions.h"
+
+/* Values that lie together: a row is a whole number of such runs, the last one filled up with zeros. */
+#if EDGE_KERNELS == EDGE_MVE
+#define EDGE_RUN16 8
+#else
+#define EDGE_RUN16 2
+#endif
+
+typedef struct {
+    const int32_t *bias, *multipliers; /* one a row */
+    int32_t shift, low, high;
+} edge_scaling16;
+
+/* output[r] = clamp(scale(bias[r] + x . weights[r])) for each of `rows` rows of `depth` values, whole runs of them; what
+ * x has behind its own values counts times 0. x and weights aligned to 4. Rows lie in groups of four, the last with what
+ * is left, a group's interleaved by runs. */
+void edge_rows16(const int16_t *x, const int16_t *weights, int32_t depth, int32_t rows, const edge_scaling16 *s,
+                 int16_t *output);
+
+static inline int16_t edge_scale16(uint32_t sum, int32_t multiplier, const edge_scaling16 *s)
+{
+    const int64_t scaled = edge_scale_long((int32_t)sum, multiplier, s->shift);
+    return (int16_t)(scaled < s->low ? s->low : scaled > s->high ? s->high : scaled);
+}
+
+#endif
