@@ -22,6 +22,7 @@ from edge_ad.compile.integer.records.matrix import (  # isort: skip
 )
 from edge_ad.compile.integer.records import arithmetic, moves, pooling  # isort: skip
 from edge_ad.compile.integer.records import spectrum  # isort: skip
+from edge_ad.compile.integer.records import residual, series  # isort: skip
 
 __all__ = [
     "IN_IMAGE",
@@ -42,5 +43,7 @@ __all__ = [
     "moves",
     "opcode",
     "pooling",
+    "residual",
+    "series",
     "spectrum",
 ]
