@@ -6,27 +6,25 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from edge_ad.compile.integer.graph import Graph, Node, Tensor
-from edge_ad.compile.integer.image import Image, program_image
+from edge_ad.compile.integer.image import Image, write_image
 from edge_ad.compile.integer.lower import Builder
 from edge_ad.compile.integer.records import Buffer, Record
 from edge_ad.firmware_bridge.host_library import HostModel
+from edge_ad.firmware_bridge.port_spec import PortSpec
 
 Make = Callable[[Builder, Buffer, list[Buffer]], tuple[Record, Sequence[Buffer]]]
 
 
 def operator_image(input_bytes: int, output_bytes: Sequence[int], make: Make, kernels="plain") -> Image:
     """An image of one operator with one input. make(builder, input, outputs) gives its record and its scratch."""
-    builder = Builder(Graph((), (), (), ()), kernels)
-    source = builder.buffer(input_bytes)
+    builder = Builder(kernels)
+    source = builder.input(PortSpec((input_bytes,)))
     results = [builder.buffer(size) for size in output_bytes]
     record, scratch = make(builder, source, results)
-    node = Node(0, type(record).C_NAME, (), ())
-    builder.emit(node, record, reads=[source], writes=[*results, *scratch])
-    flat = Tensor(0, "", (1,), np.dtype(np.int8), (1.0,), (0,))
-    builder.program.inputs = [(source, flat)]
-    builder.program.outputs = [(result, flat) for result in results]
-    return program_image(builder.program)
+    builder.step(record, reads=[source], writes=[*results, *scratch])
+    for result in results:
+        builder.output(PortSpec((result.size,)), result)
+    return write_image(builder.program)
 
 
 def run(image: Image, values: np.ndarray, *kinds: type) -> list[np.ndarray]:

@@ -12,7 +12,7 @@ Rounding happens at twiddle products only (half up), with 2^-30 for their unit.
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 
@@ -20,14 +20,14 @@ from edge_ad.runtime.integer.arithmetic import Int64, magnitude_bits, round_shif
 
 LOG2_SIZES = range(6, 12)
 _HEADROOM = 30  # log2 of what no component exceeds
-_TURN = 2048  # twiddles to a full circle
+TURN = 2048  # twiddles to a full circle
 _ONE = 30  # fractional bits of a twiddle
 
 
-@lru_cache(maxsize=1)
+@cache
 def quarter_wave() -> Int64:
     """(513,) sin(2 pi i / 2048) of the first quarter, in units of 2^-30."""
-    return np.array([round(math.sin(2 * math.pi * i / _TURN) * 2**_ONE) for i in range(_TURN // 4 + 1)])
+    return np.array([round(math.sin(2 * math.pi * i / TURN) * 2**_ONE) for i in range(TURN // 4 + 1)])
 
 
 def rfft_shift(samples: Int64) -> Int64:
@@ -65,9 +65,9 @@ def log2_size(n: int) -> int:
     return n.bit_length() - 1
 
 
-def _turned(angle: Int64) -> tuple[Int64, Int64]:
-    """Cosine and sine of `angle`, in 2048ths of a circle from 0 to 1024."""
-    wave, quarter = quarter_wave(), _TURN // 4
+def turned(angle: Int64) -> tuple[Int64, Int64]:
+    """Cosine and sine of `angle`, in 2048ths of a circle from 0 to 1024, with 30 fractional bits."""
+    wave, quarter = quarter_wave(), TURN // 4
     sine = wave[quarter - np.abs(angle - quarter)]
     cosine = np.where(
         angle <= quarter, wave[np.maximum(quarter - angle, 0)], -wave[np.maximum(angle - quarter, 0)]
@@ -77,23 +77,27 @@ def _turned(angle: Int64) -> tuple[Int64, Int64]:
 
 def _product(real: Int64, imaginary: Int64, angle: Int64) -> tuple[Int64, Int64]:
     """(real + i imaginary) * exp(-i angle), in units of 2^-30."""
-    c, s = _turned(angle)
+    c, s = turned(angle)
     return real * c + imaginary * s, imaginary * c - real * s
+
+
+@cache
+def _backwards(bits: int) -> Int64:
+    """Each index of so many bits, read backwards."""
+    return np.array([int(f"{i:0{bits}b}"[::-1], 2) for i in range(1 << bits)])
 
 
 def _transform(z: Int64) -> Int64:
     """The complex transform of z (…, M, 2), in natural order."""
     m = z.shape[-2]
     bits = m.bit_length() - 1
-    order = [int(f"{i:0{bits}b}"[::-1], 2) for i in range(m)]
-    z = np.ascontiguousarray(z[..., order, :])
+    z = np.ascontiguousarray(z[..., _backwards(bits), :])
     for half in (1 << k for k in range(bits)):
         pairs = z.reshape(*z.shape[:-2], m // (2 * half), 2, half, 2)
         upper, lower = pairs[..., 0, :, :], pairs[..., 1, :, :]
-        angle = np.arange(half) * (_TURN // 2 // half)
-        turned = np.stack(_product(lower[..., 0], lower[..., 1], angle), axis=-1)
-        turned = round_shift(turned, _ONE)
-        z = np.stack([upper + turned, upper - turned], axis=-3).reshape(z.shape)
+        angle = np.arange(half) * (TURN // 2 // half)
+        product = round_shift(np.stack(_product(lower[..., 0], lower[..., 1], angle), axis=-1), _ONE)
+        z = np.stack([upper + product, upper - product], axis=-3).reshape(z.shape)
     return z
 
 
@@ -102,7 +106,7 @@ def _split(z: Int64) -> Int64:
     m = z.shape[-2]
     around = np.concatenate([z, z[..., :1, :]], axis=-2)  # Z[M] = Z[0]
     a, b = around, around[..., ::-1, :]
-    angle = np.arange(m + 1) * (_TURN // 2 // m)
+    angle = np.arange(m + 1) * (TURN // 2 // m)
     # Twice the even part is a + conj(b); twice the odd part is (a - conj(b)) / i, turned by the angle.
     real, imaginary = _product(a[..., 1] + b[..., 1], b[..., 0] - a[..., 0], angle)
     twice = np.stack([a[..., 0] + b[..., 0], a[..., 1] - b[..., 1]], axis=-1) << _ONE

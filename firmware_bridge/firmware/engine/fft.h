@@ -22,6 +22,9 @@ static inline int32_t edge_rfft_shift(uint32_t magnitude, int32_t log2_n)
  * rounding adds. Stack: under 100 bytes. */
 void edge_rfft(int32_t *work, int32_t log2_n);
 
+/* cos(2 pi angle / 2048) with 30 fractional bits; angle from 0 to 1024. */
+int32_t edge_cosine(int32_t angle);
+
 /* The transform in `work` as 16-bit bins: (N/2 + 1) pairs of real and imaginary part, of which X = bins *
  * 2^exponent where X is that of the samples before they were shifted left by `shift`. Returns the exponent. */
 int32_t edge_rfft_bins(const int32_t *work, int32_t log2_n, int32_t shift, int16_t *bins);

@@ -255,6 +255,20 @@ typedef struct {
 typedef struct {
     edge_ref input;
     edge_ref output;
+    edge_ref starts;
+    edge_ref fractions;
+    edge_ref offsets;
+    edge_ref work;
+    int32_t frames;
+    int32_t hop;
+    int32_t bands;
+    int32_t log2_size;
+    int32_t floor;
+} edge_log_mel;
+
+typedef struct {
+    edge_ref input;
+    edge_ref output;
     edge_ref weights;
     edge_ref channels;
     int32_t first;
@@ -388,6 +402,7 @@ typedef struct {
     X(resize_nearest) \
     X(resize_bilinear) \
     X(rfft_rows) \
+    X(log_mel) \
     X(fully_connected_wide) \
     X(feature_scale) \
     X(curve) \
@@ -398,5 +413,8 @@ typedef struct {
     X(inverse_patch) \
     X(patch_errors) \
     X(error_streams) \
+
+/* Those that run earlier steps again. */
+#define EDGE_LOOPS(X)
 
 #endif

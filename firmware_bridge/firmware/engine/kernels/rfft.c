@@ -90,6 +90,8 @@ static inline int32_t cosine_of(int32_t angle)
     return angle <= QUARTER ? wave[QUARTER - angle] : -wave[angle - QUARTER];
 }
 
+int32_t edge_cosine(int32_t angle) { return cosine_of(angle); }
+
 static inline int32_t sine_of(int32_t angle)
 {
     return wave[angle <= QUARTER ? angle : 2 * QUARTER - angle];
