@@ -12,8 +12,8 @@ from edge_ad.compile.integer.records.base import Record, Ref
 class FullyConnectedWide(Record):
     """int16 (batch, depth), from row `first` of the input on, to int16 (batch, units): runtime/integer/residual.py.
 
-    weights (units, depth) int8, packed for the kernel set. channels: int32 bias[units], multiplier[units],
-    shift[units].
+    weights (units, depth) int8, packed for the kernel set. channels: int32 bias[units], then scale[units], a multiplier
+    whose lowest six bits say how far its product is shifted, less 1.
     """
 
     C_NAME: ClassVar[str] = "fully_connected_wide"

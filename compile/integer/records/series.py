@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from edge_ad.compile.integer.records.base import Record, Ref
+from edge_ad.compile.integer.records.base import Loop, Record, Ref
 
 
 @dataclass(frozen=True)
@@ -110,3 +110,13 @@ class ErrorStreams(Record):
     streams: int
     channels: int
     top: int
+
+
+@dataclass(frozen=True)
+class Repeat(Loop):
+    """Runs its steps again with 1, 2, …, times - 1 in `counter`, int32 (1,): once for each further channel."""
+
+    C_NAME: ClassVar[str] = "repeat"
+
+    counter: Ref
+    times: int

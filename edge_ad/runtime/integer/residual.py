@@ -16,12 +16,19 @@ NORM_BITS = 16  # fractional bits of a normalised value before its gain
 def fully_connected_wide(x: Int64, weights: Int64, channels: Int64) -> Int64:
     """x (B, depth) times weights (units, depth) int8, to (B, units).
 
-    channels (3, units): bias, multiplier and shift of each unit. Sums with their bias are taken modulo 2^32.
+    channels (2, units): bias and `packed_scale` of each unit. Sums with their bias are taken modulo 2^32.
     """
-    bias, multiplier, shift = (np.asarray(row, np.int64) for row in channels)
+    bias, scales = (np.asarray(row, np.int64) for row in channels)
     sums = np.asarray(x, np.int64) @ np.asarray(weights, np.int64).T + bias
     wrapped = (sums + (1 << 31)) % (1 << 32) - (1 << 31)
-    return saturate(scale(wrapped, multiplier, shift))
+    return saturate(scale(wrapped, scales, 30 - (scales & 63)))
+
+
+def packed_scale(multiplier: int, shift: int) -> int:
+    """The word next to a multiplier of 31 bits whose lowest six bits are 30 - shift, shift from -31 to 30: it serves as
+    the multiplier, to 2^-25 of it, and says how far the product is shifted, less 1."""
+    low = 30 - shift
+    return min(max((multiplier - low + 32) & ~63, 0), (1 << 31) - 64) | low
 
 
 def feature_scale(x: Int64, features: Int64) -> Int64:

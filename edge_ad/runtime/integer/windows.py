@@ -1,7 +1,8 @@
 """TSPulse's windows in integers: scaled by themselves, their spectra, the errors of their newest patch.
 
-A window is int16 in units of 2^-11 (standardised units: 1 is a standard deviation of the training data) and holds S
-values, of which the newest p are to be foretold from the n = S - p before them. All arrays are int64.
+A window is int16 in units of 2^-9 (standardised units: 1 is a standard deviation of the training data, so 64 of them
+are the most) and holds S values, of which the newest p are to be foretold from the n = S - p before them. All arrays
+are int64.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from edge_ad.runtime.integer.functions import Int64, reciprocal, saturate, scale
 from edge_ad.runtime.integer.residual import spread, standardised
 from edge_ad.runtime.integer.rfft import log2_size, quarter_wave, rfft_shift, rfft_words
 
+INPUT_BITS = 9  # fractional bits of a window's samples
 Z_BITS = 20  # fractional bits of a value in units of its window's spread
 STATISTICS_BITS = 16  # further bits of mean and spread beside those of the window's values
-ERROR_BITS = 18  # fractional bits of errors, in standardised units squared
+ERROR_BITS = 16  # fractional bits of errors, in standardised units squared
 _TURN = 2048
 _ONE = 30  # fractional bits of a sine
 
@@ -91,11 +93,11 @@ def sine(angle: Int64) -> Int64:
 def patch_errors(
     time: Int64, spectrum: Int64, newest: Int64, statistics: Int64, multiplier: int, shift: int, offset: int
 ) -> Int64:
-    """(3,) mean squares of what was foretold minus what came, in standardised units squared, in units of 2^-18.
+    """(3,) mean squares of what was foretold minus what came, in standardised units squared, in units of 2^-16.
 
     time: int16 (p,), `scale`d and moved by `offset` to units of 2^-20 of the window's spread, saturated to 32 bits.
     spectrum: (p,) in these units. Both times the spread, plus the mean, less `newest` (p,), are rounded half up to units
-    of 2^-15 and saturated to 22 bits (64 standard deviations); third are the newest values themselves. Sums of squares
+    of 2^-14 and saturated to 22 bits (128 standard deviations); third are the newest values themselves. Sums of squares
     are divided by p and rounded half up.
     """
     mean, deviation = (int(value) for value in statistics)
@@ -104,6 +106,6 @@ def patch_errors(
     for z in (saturate(scale(time, multiplier, shift) + offset, 32), spectrum):
         found.append(round_shift(z * deviation, Z_BITS) + mean - came)
     found.append(-came)
-    differences = [saturate(round_shift(difference, 12), 22) for difference in found]
+    differences = [saturate(round_shift(difference, 11), 22) for difference in found]
     divisor = newest.size << 12
     return np.array([(int((d * d).sum()) + divisor // 2) // divisor for d in differences])

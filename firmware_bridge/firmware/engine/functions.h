@@ -10,6 +10,11 @@ static inline int16_t edge_int16(int64_t x)
     return (int16_t)(x > INT16_MAX ? INT16_MAX : x < INT16_MIN ? INT16_MIN : x);
 }
 
+static inline int16_t edge_short(int32_t x)
+{
+    return (int16_t)(x > INT16_MAX ? INT16_MAX : x < INT16_MIN ? INT16_MIN : x);
+}
+
 static inline int32_t edge_int32(int64_t x)
 {
     return (int32_t)(x > INT32_MAX ? INT32_MAX : x < INT32_MIN ? INT32_MIN : x);
@@ -20,6 +25,26 @@ static inline int64_t edge_scale_long(int32_t x, int32_t multiplier, int32_t shi
 {
     const int32_t total = 31 - shift; /* 1 to 62 */
     return ((int64_t)x * multiplier + ((int64_t)1 << (total - 1))) >> total;
+}
+
+/* edge_scale_long of many int16 values: of their product with the multiplier, raised by 14 bits, the upper 32 are
+ * enough. */
+typedef struct {
+    int32_t multiplier, down, half;
+} edge_scaling16;
+
+static inline bool edge_scales16(int32_t shift) { return shift >= -18 && shift <= 12; }
+
+static inline edge_scaling16 edge_scaling16_of(int32_t multiplier, int32_t shift)
+{
+    const int32_t down = 13 - shift; /* 1 to 31 */
+    const edge_scaling16 s = {multiplier, down, (int32_t)(UINT32_C(1) << (down - 1))};
+    return s;
+}
+
+static inline int32_t edge_scale16(int32_t x, const edge_scaling16 *s)
+{
+    return ((int32_t)((int64_t)(x * 16384) * s->multiplier >> 32) + s->half) >> s->down;
 }
 
 static inline bool edge_shift_ok(int32_t shift) { return shift >= -31 && shift <= 30; }

@@ -384,6 +384,13 @@ typedef struct {
     int32_t top;
 } edge_error_streams;
 
+typedef struct {
+    int32_t first;
+    int32_t count;
+    edge_ref counter;
+    int32_t times;
+} edge_repeat;
+
 /* X(name) for each operator, in the order of their numbers. */
 #define EDGE_OPERATORS(X) \
     X(fully_connected) \
@@ -413,8 +420,9 @@ typedef struct {
     X(inverse_patch) \
     X(patch_errors) \
     X(error_streams) \
+    X(repeat) \
 
 /* Those that run earlier steps again. */
-#define EDGE_LOOPS(X)
+#define EDGE_LOOPS(X) X(repeat)
 
 #endif

@@ -6,7 +6,7 @@ from math import prod
 
 import numpy as np
 
-from edge_ad.compile.integer.detectors.tspulse.network import Linear, Mixer, Network
+from edge_ad.compile.integer.detectors.tspulse.network import ErrorScales, Linear, Mixer, Network
 from edge_ad.compile.integer.detectors.tspulse.quantize import GELU_BITS, SIGMOID_BITS
 from edge_ad.compile.integer.lower import Builder
 from edge_ad.compile.integer.operators.packing import pack
@@ -20,6 +20,7 @@ from edge_ad.compile.integer.records.residual import (
     TokenNorm,
 )
 from edge_ad.compile.integer.records.series import (
+    ErrorStreams,
     HalfSpectra,
     InversePatch,
     PatchErrors,
@@ -28,7 +29,7 @@ from edge_ad.compile.integer.records.series import (
 )
 from edge_ad.runtime.integer.rfft import log2_size
 
-_STREAMS = 3
+STREAMS = 3  # of errors
 
 
 def emit_errors(builder: Builder, network: Network, window: Buffer) -> Buffer:
@@ -37,13 +38,14 @@ def emit_errors(builder: Builder, network: Network, window: Buffer) -> Buffer:
     The steps of one channel stand once; `Repeat` runs them again for each further one. The counter tells them which
     channel's row they read and write, so that activations are one channel's, however many there are.
     """
-    counter, errors = builder.buffer(4), builder.buffer(4 * _STREAMS * network.channels)
+    counter, errors = builder.buffer(4), builder.buffer(4 * STREAMS * network.channels)
     builder.step(Fill(output=counter, count=4, value=0), reads=[], writes=[counter, errors])
     first = builder.next_step
     _channel(builder, network, window, counter, errors)
     if network.channels > 1:
         loop = Repeat(counter=counter, first=first, count=builder.next_step - first, times=network.channels)
-        builder.step(loop, reads=[window, counter, errors], writes=[errors, counter])
+        macs = sum(step.macs for step in builder.program.steps[first:]) * (network.channels - 1)
+        builder.step(loop, reads=[window, counter, errors], writes=[errors, counter], macs=macs)
     return errors
 
 
@@ -141,7 +143,13 @@ def _linear(builder: Builder, layer: Linear, source: Buffer, batch: int, first: 
     return output
 
 
-def emit_score(
-    builder: Builder, errors: Buffer, channels: int, multipliers: np.ndarray, shifts: np.ndarray, top: int
-) -> Buffer:
-    raise NotImplementedError
+def emit_score(builder: Builder, errors: Buffer, scales: ErrorScales) -> Buffer:
+    """The score, int32 (1,), of errors (3, channels) int32."""
+    score = builder.buffer(4)
+    streams, channels = scales.multipliers.shape
+    record = ErrorStreams(
+        errors=errors, output=score, scales=builder.constant(np.stack([scales.multipliers, scales.shifts])),
+        streams=streams, channels=channels, top=scales.top,
+    )  # fmt: skip
+    builder.step(record, reads=[errors], writes=[score])
+    return score

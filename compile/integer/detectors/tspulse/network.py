@@ -27,7 +27,7 @@ class Scaling:
 
 @dataclass(frozen=True)
 class Linear:
-    """weights (units, depth). channels (3, units): bias, multiplier, shift."""
+    """weights (units, depth). channels (2, units): bias and scale, as of `FullyConnectedWide`."""
 
     weights: Int8Array
     channels: Int32Array
@@ -102,3 +102,13 @@ class Network:
     @property
     def tokens(self) -> int:
         return self.norm.gains.size // self.width
+
+
+@dataclass(frozen=True)
+class ErrorScales:
+    """multipliers, shifts (streams, channels): of errors, to their ratio to the head's scales, in units of 2^-16.
+    top: how many channels count."""
+
+    multipliers: Int32Array
+    shifts: Int32Array
+    top: int

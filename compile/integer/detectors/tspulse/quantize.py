@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from edge_ad.bundle.manifest import HeadSpec
 from edge_ad.compile.integer.detectors.tspulse.network import (
+    ErrorScales,
     Int16Array,
     Int32Array,
     Inverse,
@@ -29,15 +31,17 @@ from edge_ad.detectors.tspulse.config import TsPulseConfig
 from edge_ad.detectors.tspulse.scaling import Scaling as FloatScaling
 from edge_ad.detectors.tspulse.stages import Front
 from edge_ad.errors import TargetError
+from edge_ad.runtime.integer.error_streams import RATIO_BITS
 from edge_ad.runtime.integer.functions import curve_table, saturate
-from edge_ad.runtime.integer.residual import NORM_BITS
+from edge_ad.runtime.integer.residual import NORM_BITS, packed_scale
 from edge_ad.runtime.integer.rfft import LOG2_SIZES
-from edge_ad.runtime.integer.windows import Z_BITS
+from edge_ad.runtime.integer.windows import ERROR_BITS, INPUT_BITS, Z_BITS
 
-INPUT_BITS = 11  # fractional bits of a window's samples
 GELU_BITS, SIGMOID_BITS = 7, 8  # of the curves' places: 513 and 257 values
 _HEADROOM = 2  # how far beyond its calibrated range an activation may go
 _MOST = (1 << 15) - 1
+_LEAST_GAIN = 2.0**-18  # of what is scaled by less, every result is 0
+_INNER = ("norm", "up", "gelu", "down", "gate")  # activations of a mixer; of one unit in all, to share tables
 _LARGEST_SERIES = 256.0  # of what the inverse transform gives, in units of the window's spread
 Floats = npt.NDArray[np.float64]
 
@@ -51,7 +55,7 @@ def integer_network(
     """
     _check(config)
     seen, channels = _ranges(scaling, core, windows)
-    gain, offset = float(scaling.gain), float(scaling.offset)
+    gain, offset = scaling.gain.item(), scaling.offset.item()
     n = config.context - config.patch
     token = (_floats(scaling.token) * gain + offset).tolist()
     # No value of a window is further than sqrt(n) of its own standard deviations from its mean.
@@ -77,8 +81,8 @@ def integer_network(
         spectrum_embedding=_linear(core.spectrum_embedding, 2.0**-15, embedded),
         norm=_token_norm(core, embedded, stream),
         mixers=tuple(
-            _mixer(mixer, {k: _unit(seen[f"{i}.{k}"]) for k in ("norm", "up", "gelu", "down", "gate")}, stream)
-            for i, mixer in enumerate(core.mixers)
+            _mixer(mixer, {name: _unit(seen[name]) for name in _INNER}, stream)
+            for mixer in core.mixers
             if isinstance(mixer, floats.Mixer)
         ),
         time_head=_linear(core.time_head, stream, time),
@@ -120,11 +124,11 @@ def _ranges(
     hooks = [watch(core.time_embedding, "embedded"), watch(core.spectrum_embedding, "embedded"),
              watch(core.base_norm, "stream"), watch(core.time_head, "time_head"),
              watch(core.spectrum_head, "spectrum_head")]  # fmt: skip
-    for i, mixer in enumerate(core.mixers):
+    for mixer in core.mixers:
         assert isinstance(mixer, floats.Mixer)
-        hooks += [watch(mixer, "stream"), watch(mixer.norm, f"{i}.norm"), watch(mixer.up, f"{i}.up"),
-                  watch(mixer.up, f"{i}.gelu", then=functional.gelu), watch(mixer.down, f"{i}.down"),
-                  watch(mixer.gate.linear, f"{i}.gate")]  # fmt: skip
+        hooks += [watch(mixer, "stream"), watch(mixer.norm, "norm"), watch(mixer.up, "up"),
+                  watch(mixer.up, "gelu", then=functional.gelu), watch(mixer.down, "down"),
+                  watch(mixer.gate.linear, "gate")]  # fmt: skip
     front, channels = Front(scaling).eval(), 0
     try:
         with torch.no_grad():
@@ -154,10 +158,10 @@ def _linear(layer: nn.Linear, unit: float, out_unit: float) -> Linear:
     weights, bias = _floats(layer.weight), _floats(layer.bias)
     scales = np.maximum(np.abs(weights).max(1) / 127, np.abs(bias) / (unit * 2.0**30))
     scales[scales == 0] = 1.0
-    pairs = np.array([quantize_multiplier(float(unit * s / out_unit)) for s in scales], np.int64)
+    packed = [packed_scale(*quantize_multiplier(float(unit * s / out_unit))) for s in scales]
     return Linear(
         np.rint(weights / scales[:, None]).astype(np.int8),
-        np.stack([np.rint(bias / (unit * scales)).astype(np.int64), *pairs.T]).astype(np.int32),
+        np.stack([np.rint(bias / (unit * scales)), np.array(packed)]).astype(np.int32),
     )
 
 
@@ -179,8 +183,8 @@ def _mixer(mixer: floats.Mixer, units: dict[str, float], stream: float) -> Mixer
 
 
 def _features(gains: Floats, biases: Floats) -> Int32Array:
-    scalings = [_scaling(float(g)) for g in gains]
-    offsets = np.clip(np.rint(biases), -(2**31), 2**31 - 1)
+    scalings = [_scaling(float(g) if abs(g) >= _LEAST_GAIN else 0.0) for g in gains]
+    offsets = np.clip(np.rint(biases), -(2**24), 2**24)
     return np.array([[s.multiplier for s in scalings], [s.shift for s in scalings], offsets], np.int64).astype(np.int32)
 
 
@@ -196,6 +200,19 @@ def _token_norm(core: floats.Core, embedded: float, stream: float) -> TokenNorm:
         floor=max(1, round(norm.eps * n * n / embedded**2)),
         shift=shift,
     )
+
+
+def error_scales(head: HeadSpec) -> ErrorScales:
+    """The scales of a head `error-streams`, for errors in units of 2^-16."""
+    scales = np.array(head.params["scale"], np.float64)
+    pairs = np.array([quantize_multiplier(2.0 ** (RATIO_BITS - ERROR_BITS) / s) for s in scales.flat], np.int32)
+    multipliers, shifts = pairs.T.reshape(2, *scales.shape)
+    return ErrorScales(multipliers, shifts, min(int(head.params["top"]), scales.shape[1]))
+
+
+def score_unit(scales: ErrorScales) -> float:
+    """What 1 of the integer score is: from the sum of binary logarithms to the mean of natural ones."""
+    return math.log(2) / 2**16 / (scales.multipliers.shape[0] * scales.top)
 
 
 def _gelu(x: float) -> float:

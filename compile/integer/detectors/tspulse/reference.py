@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from edge_ad.compile.integer.detectors.tspulse.network import Linear, Mixer, Network
+from edge_ad.compile.integer.detectors.tspulse.network import ErrorScales, Linear, Mixer, Network
 from edge_ad.compile.integer.detectors.tspulse.quantize import GELU_BITS, SIGMOID_BITS
+from edge_ad.runtime.integer.error_streams import error_streams
 from edge_ad.runtime.integer.functions import Int64, curve
 from edge_ad.runtime.integer.residual import feature_scale, fully_connected_wide, gated_add, token_norm
 from edge_ad.runtime.integer.windows import half_spectra, inverse_patch, patch_errors, window_scale
@@ -16,12 +17,22 @@ from edge_ad.runtime.integer.windows import half_spectra, inverse_patch, patch_e
 
 @dataclass(frozen=True)
 class Reference:
-    """The network on windows (1, C, S) int16."""
+    """The network on windows (1, C, S) int16, with the score where there are scales."""
 
     network: Network
+    scales: ErrorScales | None = None
+
+    def __call__(self, windows: npt.NDArray[np.generic]) -> dict[str, npt.NDArray[np.int32]]:
+        """`errors` (1, 3, C) in units of 2^-16, and `score` (1, 1)."""
+        found = self.errors(windows)
+        if self.scales is None:
+            return {"errors": found}
+        s = self.scales
+        score = error_streams(found[0].astype(np.int64), s.multipliers.astype(np.int64), s.shifts.astype(np.int64), s.top)
+        return {"errors": found, "score": np.array([[score]], np.int32)}
 
     def errors(self, windows: npt.NDArray[np.generic]) -> npt.NDArray[np.int32]:
-        """(1, 3, C) int32 in units of 2^-18."""
+        """(1, 3, C) int32 in units of 2^-16."""
         rows = [self._channel(row) for row in np.asarray(windows, np.int64)[0]]
         return np.stack(rows, axis=1)[None].astype(np.int32)
 

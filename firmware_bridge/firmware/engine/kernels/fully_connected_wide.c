@@ -32,8 +32,7 @@ static uint32_t dot(const int16_t *x, const int8_t *w, int32_t n)
 void edge_run_fully_connected_wide(const edge_model *m, const edge_fully_connected_wide *p)
 {
     const int16_t *input = (const int16_t *)edge_at(m, p->input) + p->first * p->depth;
-    const int32_t *bias = edge_at(m, p->channels);
-    const int32_t *multipliers = bias + p->units, *shifts = multipliers + p->units;
+    const int32_t *bias = edge_at(m, p->channels), *scales = bias + p->units;
     int16_t *output = edge_to(m, p->output);
     for (int32_t b = 0; b < p->batch; b++, input += p->depth) {
         const int8_t *weights = edge_at(m, p->weights);
@@ -46,7 +45,7 @@ void edge_run_fully_connected_wide(const edge_model *m, const edge_fully_connect
                 sum[0] = dot(input, weights, p->depth);
             for (int32_t k = 0; k < lanes; k++) {
                 const int32_t total = (int32_t)(sum[k] + (uint32_t)bias[u + k]);
-                *output++ = edge_int16(edge_scale_long(total, multipliers[u + k], shifts[u + k]));
+                *output++ = edge_wide_scaled(total, scales[u + k]);
             }
         }
     }

@@ -1,6 +1,8 @@
 /* What stands between matrix products on a 16-bit residual stream; defined in runtime/integer/residual.py. */
 #include "../functions.h"
 
+#define MOST_OFFSET (1 << 24) /* of a feature: leaves its sums in 32 bits */
+
 static bool grid_ok(int32_t rows, int32_t columns, int32_t transposed)
 {
     return edge_extent(rows, columns, 1, 1) && !(edge_extent(rows, columns, 1, 1) >> 30) &&
@@ -15,9 +17,9 @@ bool edge_check_feature_scale(const edge_model *m, const edge_feature_scale *p)
     if (!edge_readable(m, p->input, bytes, 2) || !edge_writable(m, p->output, bytes, 2) ||
         !(p->features & EDGE_IN_IMAGE) || !edge_readable(m, p->features, (uint64_t)p->columns * 12, 4))
         return false;
-    const int32_t *shifts = (const int32_t *)edge_at(m, p->features) + p->columns;
+    const int32_t *shifts = (const int32_t *)edge_at(m, p->features) + p->columns, *offsets = shifts + p->columns;
     for (int32_t c = 0; c < p->columns; c++)
-        if (!edge_shift_ok(shifts[c]))
+        if (!edge_scales16(shifts[c]) || offsets[c] < -MOST_OFFSET || offsets[c] > MOST_OFFSET)
             return false;
     return true;
 }
@@ -28,11 +30,12 @@ void edge_run_feature_scale(const edge_model *m, const edge_feature_scale *p)
     const int32_t *shifts = multipliers + p->columns, *offsets = shifts + p->columns;
     const int32_t row_step = p->transposed ? 1 : p->columns, step = p->transposed ? p->rows : 1;
     for (int32_t c = 0; c < p->columns; c++) { /* a feature's constants stay in registers */
-        const int32_t multiplier = multipliers[c], shift = shifts[c], offset = offsets[c];
+        const edge_scaling16 scaling = edge_scaling16_of(multipliers[c], shifts[c]);
+        const int32_t offset = offsets[c];
         const int16_t *input = (const int16_t *)edge_at(m, p->input) + c;
         int16_t *output = (int16_t *)edge_to(m, p->output) + c * step;
         for (int32_t r = 0; r < p->rows; r++, input += p->columns, output += row_step)
-            *output = edge_int16(edge_scale_long(*input, multiplier, shift) + offset);
+            *output = edge_short(edge_scale16(*input, &scaling) + offset);
     }
 }
 
@@ -58,21 +61,23 @@ bool edge_check_gated_add(const edge_model *m, const edge_gated_add *p)
         return false;
     const uint64_t bytes = 2 * edge_extent(p->rows, p->columns, 1, 1);
     return edge_writable(m, p->stream, bytes, 2) && edge_readable(m, p->hidden, bytes, 2) &&
-           edge_readable(m, p->gate, bytes, 2) && edge_curve_ok(m, p->table, p->bits) && edge_shift_ok(p->shift);
+           edge_readable(m, p->gate, bytes, 2) && edge_curve_ok(m, p->table, p->bits) && p->shift >= -31 && p->shift <= -2;
 }
 
 void edge_run_gated_add(const edge_model *m, const edge_gated_add *p)
 {
     const int16_t *hidden = edge_at(m, p->hidden), *gate = edge_at(m, p->gate), *table = edge_at(m, p->table);
-    const int32_t bits = p->bits, multiplier = p->multiplier, shift = p->shift;
+    const int32_t bits = p->bits, multiplier = p->multiplier, down = -1 - p->shift; /* 1 to 30 */
+    const int32_t half = (int32_t)(UINT32_C(1) << (down - 1));
     const int32_t lines = p->transposed ? p->columns : p->rows, length = p->transposed ? p->rows : p->columns;
     const int32_t line_step = p->transposed ? 1 : p->columns, step = p->transposed ? p->columns : 1;
     int16_t *line = edge_to(m, p->stream);
     for (int32_t i = 0; i < lines; i++, line += line_step) {
         int16_t *stream = line;
         for (int32_t j = 0; j < length; j++, stream += step) {
-            const int32_t product = *hidden++ * edge_curve_at(table, bits, *gate++);
-            *stream = edge_int16(*stream + edge_scale_long(product, multiplier, shift));
+            const int32_t product = *hidden++ * edge_curve_at(table, bits, *gate++); /* 31 bits */
+            const int32_t upper = (int32_t)((int64_t)product * multiplier >> 32);
+            *stream = edge_short(*stream + ((upper + half) >> down));
         }
     }
 }

@@ -153,10 +153,10 @@ bool edge_check_patch_errors(const edge_model *m, const edge_patch_errors *p)
            edge_writable(m, p->errors, 12 * (uint64_t)p->channels, 4) && edge_shift_ok(p->shift);
 }
 
-/* foretold - came, both in 2^-27 standard deviations, in 2^-15, squared. */
+/* foretold - came, both in 2^-25 standard deviations, in 2^-14, squared. */
 static uint64_t square(int64_t difference)
 {
-    const int64_t rounded = edge_round_shift(difference, 12), most = 1 << 21;
+    const int64_t rounded = edge_round_shift(difference, 11), most = 1 << 21;
     const int64_t kept = rounded >= most ? most - 1 : rounded < -most ? -most : rounded;
     return (uint64_t)(kept * kept);
 }

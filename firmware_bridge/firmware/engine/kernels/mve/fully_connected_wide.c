@@ -49,23 +49,22 @@ static inline int32x4_t four_sums(const int16_t *x, const int8_t *w, int32_t dep
     return vector(a, b, c, d);
 }
 
-EDGE_INNER void scale_slowly(int32x4_t sums, const int32_t *multipliers, const int32_t *shifts, int32_t lanes,
-                             int16_t *output)
+EDGE_INNER void scale_slowly(int32x4_t sums, const int32_t *scales, int32_t lanes, int16_t *output)
 {
     int32_t sum[4];
     vst1q_s32(sum, sums);
     for (int32_t i = 0; i < lanes; i++)
-        output[i] = edge_int16(edge_scale_long(sum[i], multipliers[i], shifts[i]));
+        output[i] = edge_wide_scaled(sum[i], scales[i]);
 }
 
-static inline void four_out(int32x4_t sums, const int32_t *multipliers, const int32_t *shifts, int16_t *output)
+static inline void four_out(int32x4_t sums, const int32_t *scales, int16_t *output)
 {
-    const int32x4_t shift = vldrwq_s32(shifts);
-    if (vmaxvq_s32(-32, shift) >= -1) {
-        scale_slowly(sums, multipliers, shifts, 4, output);
+    const int32x4_t multipliers = vldrwq_s32(scales), shifts = vandq_s32(multipliers, vdupq_n_s32(63));
+    if (vminvq_s32(EDGE_WIDE_FAR, shifts) < EDGE_WIDE_FAR) {
+        scale_slowly(sums, scales, 4, output);
         return;
     }
-    const int32x4_t scaled = edge_scale_four(sums, vldrwq_s32(multipliers), shift);
+    const int32x4_t scaled = vrshlq_s32(vmulhq_s32(sums, multipliers), vsubq_s32(vdupq_n_s32(31), shifts));
     vstrhq_s32(output, vminq_s32(vmaxq_s32(scaled, vdupq_n_s32(INT16_MIN)), vdupq_n_s32(INT16_MAX)));
 }
 
@@ -88,16 +87,16 @@ static inline int32_t one_sum(const int16_t *x, const int8_t *group, int32_t num
 EDGE_INNER void one_row(const int16_t *x, const int8_t *w, int32_t depth, int32_t units, const int32_t *channels,
                         int16_t *output)
 {
-    const int32_t *multipliers = channels + units, *shifts = multipliers + units;
+    const int32_t *scales = channels + units;
     int32_t u = 0;
     for (; u + 4 <= units; u += 4, w += 4 * depth)
-        four_out(four_sums(x, w, depth, channels + u), multipliers + u, shifts + u, output + u);
+        four_out(four_sums(x, w, depth, channels + u), scales + u, output + u);
     const int32_t left = units - u;
     if (left) {
         int32_t sums[4] = {0, 0, 0, 0};
         for (int32_t i = 0; i < left; i++)
             sums[i] = one_sum(x, w, i, depth, left, channels[u + i]);
-        scale_slowly(vld1q_s32(sums), multipliers + u, shifts + u, left, output + u);
+        scale_slowly(vld1q_s32(sums), scales + u, left, output + u);
     }
 }
 
