@@ -24,6 +24,7 @@ from edge_ad.compile.integer.records.matrix import (  # isort: skip
 from edge_ad.compile.integer.records import arithmetic, moves, pooling  # isort: skip
 from edge_ad.compile.integer.records import spectrum  # isort: skip
 from edge_ad.compile.integer.records import residual, series  # isort: skip
+from edge_ad.compile.integer.records import scores  # isort: skip
 
 __all__ = [
     "IN_IMAGE",
@@ -46,6 +47,7 @@ __all__ = [
     "opcode",
     "pooling",
     "residual",
+    "scores",
     "series",
     "spectrum",
 ]

@@ -391,6 +391,18 @@ typedef struct {
     int32_t times;
 } edge_repeat;
 
+typedef struct {
+    edge_ref a;
+    edge_ref b;
+    edge_ref output;
+    int32_t count;
+    int32_t a_zero;
+    int32_t b_zero;
+    int32_t a_multiplier;
+    int32_t b_multiplier;
+    int32_t shift;
+} edge_squared_error;
+
 /* X(name) for each operator, in the order of their numbers. */
 #define EDGE_OPERATORS(X) \
     X(fully_connected) \
@@ -421,6 +433,7 @@ typedef struct {
     X(patch_errors) \
     X(error_streams) \
     X(repeat) \
+    X(squared_error) \
 
 /* Those that run earlier steps again. */
 #define EDGE_LOOPS(X) X(repeat)
