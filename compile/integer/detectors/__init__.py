@@ -13,6 +13,7 @@ from edge_ad.errors import TargetError
 
 _MODULES = {
     "autoencoder": "edge_ad.compile.integer.detectors.autoencoder",
+    "tspulse": "edge_ad.compile.integer.detectors.tspulse.lowering",
 }
 
 

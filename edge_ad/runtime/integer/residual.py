@@ -69,4 +69,6 @@ def standardised(x: Int64, total: int, s: int, t: int, bits: int, n: int | None 
     multiplier, more = reciprocal(s)  # more is 0: s has 32 bits
     total_shift = 62 - more - t - bits
     half = np.int64(1) << (total_shift - 1)
-    return np.asarray((((x.size if n is None else n) * x - total) * multiplier + half) >> total_shift, np.int64)
+    return np.asarray(
+        (((x.size if n is None else n) * x - total) * multiplier + half) >> total_shift, np.int64
+    )

@@ -12,14 +12,13 @@ import numpy as np
 from edge_ad.runtime.integer.arithmetic import round_shift
 from edge_ad.runtime.integer.functions import Int64, reciprocal, saturate, scale
 from edge_ad.runtime.integer.residual import spread, standardised
-from edge_ad.runtime.integer.rfft import log2_size, quarter_wave, rfft_shift, rfft_words
+from edge_ad.runtime.integer.rfft import TURN, log2_size, rfft_shift, rfft_words, turned
 
 INPUT_BITS = 9  # fractional bits of a window's samples
 Z_BITS = 20  # fractional bits of a value in units of its window's spread
 STATISTICS_BITS = 16  # further bits of mean and spread beside those of the window's values
 ERROR_BITS = 16  # fractional bits of errors, in standardised units squared
-_TURN = 2048
-_ONE = 30  # fractional bits of a sine
+_ONE = 30  # fractional bits of a cosine
 
 
 def window_scale(
@@ -72,22 +71,21 @@ def inverse_patch(
     """
     n = values.size
     rows, bins = np.arange(n - patch, n), np.arange(n // 2)
-    angle = np.outer(rows, bins) % n * (_TURN >> log2_size(n))
+    cosine, sine = _around(np.outer(rows, bins) % n * (TURN >> log2_size(n)))
     weight = np.where(bins == 0, 1, 2)
-    real = (values[: n // 2] * weight * sine((angle + _TURN // 4) % _TURN)).sum(1)
-    imaginary = -(values[n // 2 :] * weight * sine(angle)).sum(1)
+    real = (values[: n // 2] * weight * cosine).sum(1)
+    imaginary = -(values[n // 2 :] * weight * sine).sum(1)
     last = np.where(rows % 2, -sizes[2], sizes[2]) << bits
     words = round_shift(real, _ONE) * sizes[0] + round_shift(imaginary, _ONE) * sizes[1] + last
     found = saturate(round_shift(words, int(sizes[3]) + extra), 32)
     return saturate(scale(found, multiplier, shift) + offset, 32)
 
 
-def sine(angle: Int64) -> Int64:
-    """Sine of `angle`, in 2048ths of a circle from 0 to 2047, in units of 2^-30."""
-    wave, quarter, half = quarter_wave(), _TURN // 4, _TURN // 2
-    within = angle % half
-    size = wave[quarter - np.abs(within - quarter)]
-    return np.asarray(np.where(angle < half, size, -size), np.int64)
+def _around(angle: Int64) -> tuple[Int64, Int64]:
+    """Cosine and sine of `angle`, in 2048ths of a circle from 0 to 2047, in units of 2^-30."""
+    sign = np.where(angle < TURN // 2, 1, -1)
+    cosine, sine = turned(angle % (TURN // 2))
+    return sign * cosine, sign * sine
 
 
 def patch_errors(
@@ -95,10 +93,10 @@ def patch_errors(
 ) -> Int64:
     """(3,) mean squares of what was foretold minus what came, in standardised units squared, in units of 2^-16.
 
-    time: int16 (p,), `scale`d and moved by `offset` to units of 2^-20 of the window's spread, saturated to 32 bits.
-    spectrum: (p,) in these units. Both times the spread, plus the mean, less `newest` (p,), are rounded half up to units
-    of 2^-14 and saturated to 22 bits (128 standard deviations); third are the newest values themselves. Sums of squares
-    are divided by p and rounded half up.
+    time: int16 (p,), `scale`d and moved by `offset` to units of 2^-20 of the window's spread, saturated to 32 bits;
+    spectrum: (p,) in these units. Both times the spread, plus the mean, less `newest` (p,), are rounded half up to
+    units of 2^-14 and saturated to 22 bits (128 standard deviations); third are the newest values themselves. Sums of
+    squares are divided by p and rounded half up.
     """
     mean, deviation = (int(value) for value in statistics)
     came = np.asarray(newest, np.int64) << STATISTICS_BITS

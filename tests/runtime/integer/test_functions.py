@@ -33,7 +33,7 @@ def test_a_root_has_31_bits_and_is_the_largest_below(x: int) -> None:
 @given(st.integers(1, 2**32 - 1))
 def test_a_reciprocal_has_31_bits(x: int) -> None:
     m, t = reciprocal(x)
-    assert 2**30 < m <= 2**31
+    assert 2**30 <= m <= 2**31
     assert abs(Fraction(m) * 2**t / 2**62 * x - 1) <= Fraction(1, 2**30)
 
 

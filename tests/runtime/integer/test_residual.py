@@ -40,9 +40,15 @@ def scales(rng: np.random.Generator, units: int) -> np.ndarray:
     ])  # fmt: skip
 
 
-def dense(x: np.ndarray, weights: np.ndarray, channels: np.ndarray, start: int, **changed: int):
+def dense(
+    x: np.ndarray,
+    weights: np.ndarray,
+    channels: np.ndarray,
+    start: int,
+    changed: dict[str, int] | None = None,
+):
     batch, depth = x.shape[0] - start, x.shape[1]
-    fields = {"first": start, "batch": batch, "depth": depth, "units": len(weights)} | changed
+    fields = {"first": start, "batch": batch, "depth": depth, "units": len(weights)} | (changed or {})
 
     def make(builder, source, results):
         return FullyConnectedWide(
@@ -164,10 +170,10 @@ def test_a_sigmoid_gate_is_near_a_float_one() -> None:
     assert np.abs(got - (stream + hidden / (1 + np.exp(-gate)))).max() < 2e-3
 
 
-def normed(parts, gains, biases, floor, down, **changed: int):
+def normed(parts, gains, biases, floor, down, changed: dict[str, int] | None = None):
     sizes = dict(zip(("a_size", "b_size", "c_size"), map(len, parts), strict=True))
     fields = (
-        sizes | {"shift": down, "floor_low": floor & 0xFFFFFFFF, "floor_high": floor >> 32} | changed
+        sizes | {"shift": down, "floor_low": floor & 0xFFFFFFFF, "floor_high": floor >> 32} | (changed or {})
     )
     n = sum(sizes.values())
 
@@ -211,13 +217,13 @@ PLAIN = np.stack([np.zeros(4, np.int64), np.full(4, packed_scale(1 << 30, -3))])
 
 @pytest.mark.parametrize(
     "changed",
-    [{"first": -1}, {"first": 1}, {"batch": 3}, {"batch": 0}, {"depth": 1 << 25}, {"units": 5}, {"units": -4},
+    [{"first": -1}, {"first": 100}, {"batch": 3}, {"batch": 0}, {"depth": 1 << 25}, {"units": 5}, {"units": -4},
      {"first": 2**31 - 1}],
 )  # fmt: skip
 def test_a_wide_layer_that_leads_outside_is_refused(changed: dict[str, int]) -> None:
     x = np.ones((2, 8), np.int64)
     with pytest.raises(EngineError, match="damaged"):
-        run(dense(x, ONES, PLAIN, 0, **changed), x.astype(np.int16), np.int16)
+        run(dense(x, ONES, PLAIN, 0, changed=changed), x.astype(np.int16), np.int16)
 
 
 @pytest.mark.parametrize("word", [-1, 62, 63, -(2**31)])
@@ -235,7 +241,7 @@ def test_scales_of_a_wide_layer_that_cannot_be_are_refused(word: int) -> None:
 )  # fmt: skip
 def test_a_norm_that_cannot_be_is_refused(changed: dict[str, int]) -> None:
     parts = [np.ones(8, np.int64)] * 3
-    image = normed(parts, np.ones(24, np.int64), np.ones(24, np.int64), 5, 3, **changed)
+    image = normed(parts, np.ones(24, np.int64), np.ones(24, np.int64), 5, 3, changed=changed)
     with pytest.raises(EngineError, match="damaged"):
         run(image, parts[0].astype(np.int16), np.int16)
 

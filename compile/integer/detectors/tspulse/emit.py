@@ -40,6 +40,7 @@ def emit_errors(builder: Builder, network: Network, window: Buffer) -> Buffer:
     """
     counter, errors = builder.buffer(4), builder.buffer(4 * STREAMS * network.channels)
     builder.step(Fill(output=counter, count=4, value=0), reads=[], writes=[counter, errors])
+    builder.program.parameters += network.parameters
     first = builder.next_step
     _channel(builder, network, window, counter, errors)
     if network.channels > 1:
@@ -55,7 +56,12 @@ def _channel(builder: Builder, network: Network, window: Buffer, counter: Buffer
     _window_scale(builder, n, window, counter, scaled, statistics)
     values, sizes, work = builder.buffer(2 * n.context), builder.buffer(16), builder.buffer(4 * n.context)
     spectra = HalfSpectra(
-        input=scaled, output=values, sizes=sizes, work=work, log2_size=log2_size(n.context), floor=n.spectrum_floor
+        input=scaled,
+        output=values,
+        sizes=sizes,
+        work=work,
+        log2_size=log2_size(n.context),
+        floor=n.spectrum_floor,
     )
     builder.step(spectra, reads=[scaled], writes=[values, sizes, work])
     stream = _tokens(builder, n, scaled, values)

@@ -35,7 +35,7 @@ class Linear:
 
 @dataclass(frozen=True)
 class Mixer:
-    """features (3, width): the norm. up, down, gate: matrices. gelu, sigmoid: tables of curves. add: of the gated sum."""
+    """features (3, width): the norm. up, down, gate: matrices. gelu, sigmoid: curves' tables. add: of the gated sum."""
 
     over_tokens: bool
     features: Int32Array
@@ -94,6 +94,13 @@ class Network:
     spectrum_head: Linear
     inverse: Inverse
     time: Scaling
+
+    @property
+    def parameters(self) -> int:
+        """Weights and biases of the matrices."""
+        inner = [layer for mixer in self.mixers for layer in (mixer.up, mixer.down, mixer.gate)]
+        outer = [self.time_embedding, self.spectrum_embedding, self.time_head, self.spectrum_head]
+        return sum(layer.weights.size + len(layer.weights) for layer in inner + outer)
 
     @property
     def patches(self) -> int:

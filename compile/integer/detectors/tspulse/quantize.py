@@ -37,7 +37,7 @@ from edge_ad.runtime.integer.residual import NORM_BITS, packed_scale
 from edge_ad.runtime.integer.rfft import LOG2_SIZES
 from edge_ad.runtime.integer.windows import ERROR_BITS, INPUT_BITS, Z_BITS
 
-GELU_BITS, SIGMOID_BITS = 7, 8  # of the curves' places: 513 and 257 values
+GELU_BITS, SIGMOID_BITS = 6, 7  # of the curves' places: 1025 and 513 values
 _HEADROOM = 2  # how far beyond its calibrated range an activation may go
 _MOST = (1 << 15) - 1
 _LEAST_GAIN = 2.0**-18  # of what is scaled by less, every result is 0
@@ -47,7 +47,10 @@ Floats = npt.NDArray[np.float64]
 
 
 def integer_network(
-    config: TsPulseConfig, scaling: FloatScaling, core: floats.Core, windows: Iterable[npt.NDArray[np.float32]]
+    config: TsPulseConfig,
+    scaling: FloatScaling,
+    core: floats.Core,
+    windows: Iterable[npt.NDArray[np.float32]],
 ) -> Network:
     """The network for boards. windows: standardised calibration windows (1, C, S), all of one shape, at least one.
 
@@ -98,7 +101,8 @@ def _check(config: TsPulseConfig) -> None:
     hint = "the presets tiny and micro have what boards run"
     if config.norm != "batch" or config.gate != "sigmoid":
         raise TargetError(
-            f"boards have batch norm and sigmoid gates, not {config.norm} norm and {config.gate} gates", hint=hint
+            f"boards have batch norm and sigmoid gates, not {config.norm} norm and {config.gate} gates",
+            hint=hint,
         )
     sizes = [1 << k for k in LOG2_SIZES]
     if config.context not in sizes:
@@ -117,7 +121,7 @@ def _ranges(
         def note(_: nn.Module, __: Any, output: Tensor) -> None:
             value = float((output if then is None else then(output)).abs().max())
             for name in names:
-                seen[name] = max(seen.get(name, 0.0), value)
+                seen[name] = max(seen.get(name, 0.0), value if math.isfinite(value) else math.inf)
 
         return module.register_forward_hook(note)
 
@@ -139,7 +143,9 @@ def _ranges(
         for hook in hooks:
             hook.remove()
     if not channels or not all(map(math.isfinite, seen.values())):
-        raise TargetError("there are no calibration windows, or the network's activations on them are not finite")
+        raise TargetError(
+            "there are no calibration windows, or the network's activations on them are not finite"
+        )
     return seen, channels
 
 
@@ -167,7 +173,11 @@ def _linear(layer: nn.Linear, unit: float, out_unit: float) -> Linear:
 
 def _mixer(mixer: floats.Mixer, units: dict[str, float], stream: float) -> Mixer:
     norm = mixer.norm
-    assert isinstance(norm, floats.TokenBatchNorm) and norm.running_var is not None and norm.running_mean is not None
+    assert (
+        isinstance(norm, floats.TokenBatchNorm)
+        and norm.running_var is not None
+        and norm.running_mean is not None
+    )
     gain = _floats(norm.weight) / np.sqrt(_floats(norm.running_var) + norm.eps)
     bias = _floats(norm.bias) - _floats(norm.running_mean) * gain
     return Mixer(
@@ -185,7 +195,9 @@ def _mixer(mixer: floats.Mixer, units: dict[str, float], stream: float) -> Mixer
 def _features(gains: Floats, biases: Floats) -> Int32Array:
     scalings = [_scaling(float(g) if abs(g) >= _LEAST_GAIN else 0.0) for g in gains]
     offsets = np.clip(np.rint(biases), -(2**24), 2**24)
-    return np.array([[s.multiplier for s in scalings], [s.shift for s in scalings], offsets], np.int64).astype(np.int32)
+    return np.array(
+        [[s.multiplier for s in scalings], [s.shift for s in scalings], offsets], np.int64
+    ).astype(np.int32)
 
 
 def _token_norm(core: floats.Core, embedded: float, stream: float) -> TokenNorm:
@@ -205,7 +217,9 @@ def _token_norm(core: floats.Core, embedded: float, stream: float) -> TokenNorm:
 def error_scales(head: HeadSpec) -> ErrorScales:
     """The scales of a head `error-streams`, for errors in units of 2^-16."""
     scales = np.array(head.params["scale"], np.float64)
-    pairs = np.array([quantize_multiplier(2.0 ** (RATIO_BITS - ERROR_BITS) / s) for s in scales.flat], np.int32)
+    pairs = np.array(
+        [quantize_multiplier(2.0 ** (RATIO_BITS - ERROR_BITS) / s) for s in scales.flat], np.int32
+    )
     multipliers, shifts = pairs.T.reshape(2, *scales.shape)
     return ErrorScales(multipliers, shifts, min(int(head.params["top"]), scales.shape[1]))
 

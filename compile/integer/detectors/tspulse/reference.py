@@ -28,7 +28,9 @@ class Reference:
         if self.scales is None:
             return {"errors": found}
         s = self.scales
-        score = error_streams(found[0].astype(np.int64), s.multipliers.astype(np.int64), s.shifts.astype(np.int64), s.top)
+        score = error_streams(
+            found[0].astype(np.int64), s.multipliers.astype(np.int64), s.shifts.astype(np.int64), s.top
+        )
         return {"errors": found, "score": np.array([[score]], np.int32)}
 
     def errors(self, windows: npt.NDArray[np.generic]) -> npt.NDArray[np.int32]:
@@ -51,9 +53,7 @@ class Reference:
             spectrum, sizes, n.patch, s.bits, s.extra, scaling.multiplier, scaling.shift, scaling.offset
         )
         newest = window[n.context - n.patch :]
-        return patch_errors(
-            time, inverse, newest, statistics, n.time.multiplier, n.time.shift, n.time.offset
-        )
+        return patch_errors(time, inverse, newest, statistics, n.time.multiplier, n.time.shift, n.time.offset)
 
     def _tokens(self, scaled: Int64, values: Int64) -> Int64:
         n, norm = self.network, self.network.norm
@@ -70,7 +70,7 @@ class Reference:
 
 
 def _mixed(stream: Int64, mixer: Mixer) -> Int64:
-    h = feature_scale(stream, mixer.features)
+    h = feature_scale(stream, mixer.features.astype(np.int64))
     h = h.T if mixer.over_tokens else h
     h = curve(_linear(h, mixer.up), mixer.gelu.astype(np.int64), GELU_BITS)
     h = _linear(h, mixer.down)
@@ -82,4 +82,4 @@ def _mixed(stream: Int64, mixer: Mixer) -> Int64:
 
 
 def _linear(x: Int64, layer: Linear) -> Int64:
-    return fully_connected_wide(x, layer.weights, layer.channels.astype(np.int64))
+    return fully_connected_wide(x, layer.weights.astype(np.int64), layer.channels.astype(np.int64))
