@@ -44,12 +44,14 @@ def lower(captured: Captured, calibration: Calibration | None, target: str) -> L
     """The detector's form without its head, as an image for this machine. Raises TargetError for a detector or an
     operator that no board takes."""
     assert captured.detector is not None and calibration is not None
-    form = board_detector(captured.detector, target).lower(Material(captured, calibration, target))
-    decisions = [
-        f"INT8 ranges from {calibration.count} normal {captured.input.noun}s; the network in the middle is the file "
-        "that target litert runs, what comes before and after it computes in integers wide enough to be exact.",
-        *form.notes,
-    ]
+    material = Material(captured, calibration, target)
+    form = board_detector(captured.detector, target).lower(material)
+    ranges = f"INT8 ranges from {calibration.count} normal {captured.input.noun}s"
+    middle = (
+        "; the network in the middle is the file that target litert runs, what comes before and after it computes in "
+        "integers wide enough to be exact"
+    )
+    decisions = [f"{ranges}{middle if material.by_litert else ''}.", *form.notes]
     return _lowered(form, decisions)
 
 

@@ -14,6 +14,7 @@ from edge_ad.errors import TargetError
 _MODULES = {
     "autoencoder": "edge_ad.compile.integer.detectors.autoencoder",
     "starnet": "edge_ad.compile.integer.detectors.starnet",
+    "tspulse": "edge_ad.compile.integer.detectors.tspulse.lowering",
 }
 
 

@@ -41,6 +41,11 @@ class Material:
         content = litert_stages.core(self.captured, self.staged, self.calibration)
         return Quantized.of(content, where="the network's INT8 form")
 
+    @property
+    def by_litert(self) -> bool:
+        """Whether a lowering has asked for `core`."""
+        return "core" in self.__dict__
+
     def part(self, name: str) -> Quantized:
         """A further network of the head in INT8, likewise."""
         content = litert_stages.part(self.captured, name, self.calibration)

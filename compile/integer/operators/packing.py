@@ -3,7 +3,7 @@
 FULLY_CONNECTED and CONV_2D: both sets multiply an input vector, or a pixel's window copied to one run of memory, by
 four rows of weights at once, so that each value loaded serves four products. Rows come in groups of four (the last
 group has what is left), interleaved by as many bytes as one load takes: words of 4, the last one filled up with zeros,
-for DSP; 16, the rest masked, for MVE.
+for DSP; 16, the rest masked, for MVE (8 in FullyConnectedWide, whose loads widen them to 16 bits).
 
 DEPTHWISE_CONV_2D: channels come in blocks (4 for DSP, 8 for MVE, the last has what is left), and a block has all
 taps of its channels, tap by tap.
@@ -16,9 +16,11 @@ import numpy as np
 from edge_ad.compile.integer.graph import Array
 from edge_ad.compile.integer.lower import KernelSet
 from edge_ad.compile.integer.records import Convolution, Depthwise, FullyConnected, Geometry, Record
+from edge_ad.compile.integer.records.residual import FullyConnectedWide
 
 ROWS = 4  # of a group
 _LOAD_BYTES = {"dsp": 4, "mve": 16}
+_WIDE_LOAD_BYTES = {"dsp": 4, "mve": 8}
 _BLOCK_CHANNELS = {"dsp": 4, "mve": 8}
 _POINTER_BYTES = 4
 
@@ -32,7 +34,9 @@ def pack(kernels: KernelSet, record: type[Record], weights: Array, groups: int =
         return weights
     if record is FullyConnected or record is Convolution:
         rows = weights.reshape(groups, weights.shape[0] // groups, -1)
-        return np.concatenate([_interleaved(kernels, group) for group in rows])
+        return np.concatenate([_interleaved(kernels, group, _LOAD_BYTES[kernels]) for group in rows])
+    if record is FullyConnectedWide:
+        return _interleaved(kernels, weights, _WIDE_LOAD_BYTES[kernels])
     if record is Depthwise:
         flat = weights.reshape(-1, weights.shape[-1])
         block = _BLOCK_CHANNELS[kernels]
@@ -40,9 +44,8 @@ def pack(kernels: KernelSet, record: type[Record], weights: Array, groups: int =
     return weights
 
 
-def _interleaved(kernels: KernelSet, rows: Array) -> Array:
-    """(rows, depth), flat."""
-    load = _LOAD_BYTES[kernels]
+def _interleaved(kernels: KernelSet, rows: Array, load: int) -> Array:
+    """(rows, depth), flat; load: bytes of a row that lie together."""
     if kernels == "dsp":
         rows = np.pad(rows, ((0, 0), (0, -rows.shape[1] % load)))
     n, depth = rows.shape

@@ -25,6 +25,7 @@ from edge_ad.compile.integer.records import arithmetic, moves, pooling  # isort:
 from edge_ad.compile.integer.records import scores  # isort: skip
 from edge_ad.compile.integer.records import spectrum  # isort: skip
 from edge_ad.compile.integer.records import distances, layers16, regret  # isort: skip
+from edge_ad.compile.integer.records import residual, series  # isort: skip
 
 __all__ = [
     "IN_IMAGE",
@@ -49,6 +50,8 @@ __all__ = [
     "opcode",
     "pooling",
     "regret",
+    "residual",
     "scores",
+    "series",
     "spectrum",
 ]

@@ -21,7 +21,7 @@ from edge_ad.detectors.model_folder import (
     read_tensors,
     write_model,
 )
-from edge_ad.detectors.tspulse.config import TsPulseConfig
+from edge_ad.detectors.tspulse.config import PRESETS, TsPulseConfig
 from edge_ad.detectors.tspulse.head import fit_error_streams
 from edge_ad.detectors.tspulse.network import Core
 from edge_ad.detectors.tspulse.scaling import Scaling
@@ -106,6 +106,13 @@ class TsPulse:
             config=self.config.model_dump(mode="json"),
             fit=self.fit_info,
         )
+
+    def unfitted(self, preset: str) -> TsPulse:
+        """A detector for the same channels with another preset's shape and weights that learnt nothing."""
+        config = PRESETS[preset]
+        window = self.splits.window.model_copy(update={"length": config.context, "hop": config.hop})
+        splits = self.splits.model_copy(update={"window": window})
+        return TsPulse(config, splits, self.mean, self.std, Scaling(config), Core(config))
 
     def save(self, folder: Path) -> None:
         """Write the model folder, whole or not at all."""

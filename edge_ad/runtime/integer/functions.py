@@ -33,7 +33,7 @@ def root(x: int) -> tuple[int, int]:
 
 
 def reciprocal(x: int) -> tuple[int, int]:
-    """(m, t) with 1 / x = m * 2^(t - 62), x from 1 to 2^32 - 1: m = floor(2^62 / (x * 2^t)), 2^30 < m <= 2^31."""
+    """(m, t) with 1 / x = m * 2^(t - 62), x from 1 to 2^32 - 1: m = floor(2^62 / (x * 2^t)), 2^30 <= m <= 2^31."""
     t = 32 - x.bit_length()
     return (1 << 62) // (x << t), t
 

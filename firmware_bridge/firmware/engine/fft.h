@@ -29,4 +29,9 @@ int32_t edge_cosine(int32_t angle);
  * 2^exponent where X is that of the samples before they were shifted left by `shift`. Returns the exponent. */
 int32_t edge_rfft_bins(const int32_t *work, int32_t log2_n, int32_t shift, int16_t *bins);
 
+/* Sine of an angle in 2048ths of a circle (modulo 2048), in units of 2^-30. */
+#define EDGE_TURN_BITS 11
+#define EDGE_QUARTER_TURN 512
+int32_t edge_sine(uint32_t angle);
+
 #endif

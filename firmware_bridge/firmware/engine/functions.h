@@ -2,9 +2,15 @@
 #ifndef EDGE_FUNCTIONS_H
 #define EDGE_FUNCTIONS_H
 
+#include "fixed.h"
 #include "internal.h"
 
 static inline int16_t edge_int16(int64_t x)
+{
+    return (int16_t)(x > INT16_MAX ? INT16_MAX : x < INT16_MIN ? INT16_MIN : x);
+}
+
+static inline int16_t edge_short(int32_t x)
 {
     return (int16_t)(x > INT16_MAX ? INT16_MAX : x < INT16_MIN ? INT16_MIN : x);
 }
@@ -21,6 +27,26 @@ static inline int64_t edge_scale_long(int32_t x, int32_t multiplier, int32_t shi
     return ((int64_t)x * multiplier + ((int64_t)1 << (total - 1))) >> total;
 }
 
+/* edge_scale_long of many int16 values: of their product with the multiplier, raised by 14 bits, the upper 32 are
+ * enough. */
+typedef struct {
+    int32_t multiplier, down, half;
+} edge_scaling16;
+
+static inline bool edge_scales16(int32_t shift) { return shift >= -18 && shift <= 12; }
+
+static inline edge_scaling16 edge_scaling16_of(int32_t multiplier, int32_t shift)
+{
+    const int32_t down = 13 - shift; /* 1 to 31 */
+    const edge_scaling16 s = {multiplier, down, (int32_t)(UINT32_C(1) << (down - 1))};
+    return s;
+}
+
+static inline int32_t edge_scale16(int32_t x, const edge_scaling16 *s)
+{
+    return ((int32_t)((int64_t)(x * 16384) * s->multiplier >> 32) + s->half) >> s->down;
+}
+
 static inline bool edge_shift_ok(int32_t shift) { return shift >= -31 && shift <= 30; }
 
 /* A function of int16 values by 2^(16 - bits) + 1 of its values, linear between them. */
@@ -35,6 +61,15 @@ static inline int32_t edge_curve_at(const int16_t *table, int32_t bits, int32_t 
 static inline bool edge_curve_ok(const edge_model *m, edge_ref table, int32_t bits)
 {
     return bits >= 1 && bits <= 14 && edge_readable(m, table, 2 * ((UINT64_C(65536) >> bits) + 1), 2);
+}
+
+/* The least variance of a record, of two words: 1 to 2^62 - 1. */
+static inline uint64_t edge_floor(int32_t low, int32_t high) { return (uint64_t)(uint32_t)high << 32 | (uint32_t)low; }
+
+static inline bool edge_floor_ok(int32_t low, int32_t high)
+{
+    const uint64_t floor = edge_floor(low, high);
+    return floor >= 1 && !(floor >> 62);
 }
 
 /* sqrt(x) = s / 2^t, x > 0, s of 32 bits. Returns s. */

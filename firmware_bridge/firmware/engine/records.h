@@ -398,6 +398,131 @@ typedef struct {
     int32_t stop_at;
 } edge_regret_search;
 
+typedef struct {
+    edge_ref input;
+    edge_ref output;
+    edge_ref weights;
+    edge_ref channels;
+    int32_t first;
+    int32_t batch;
+    int32_t depth;
+    int32_t units;
+} edge_fully_connected_wide;
+
+typedef struct {
+    edge_ref input;
+    edge_ref output;
+    edge_ref features;
+    int32_t rows;
+    int32_t columns;
+    int32_t transposed;
+} edge_feature_scale;
+
+typedef struct {
+    edge_ref input;
+    edge_ref output;
+    edge_ref table;
+    int32_t bits;
+    int32_t size;
+} edge_curve;
+
+typedef struct {
+    edge_ref stream;
+    edge_ref hidden;
+    edge_ref gate;
+    edge_ref table;
+    int32_t bits;
+    int32_t rows;
+    int32_t columns;
+    int32_t transposed;
+    int32_t multiplier;
+    int32_t shift;
+} edge_gated_add;
+
+typedef struct {
+    edge_ref a;
+    edge_ref b;
+    edge_ref c;
+    edge_ref output;
+    edge_ref gains;
+    edge_ref biases;
+    int32_t a_size;
+    int32_t b_size;
+    int32_t c_size;
+    int32_t floor_low;
+    int32_t floor_high;
+    int32_t shift;
+} edge_token_norm;
+
+typedef struct {
+    edge_ref input;
+    edge_ref channel;
+    edge_ref token;
+    edge_ref output;
+    edge_ref statistics;
+    int32_t channels;
+    int32_t size;
+    int32_t patch;
+    int32_t floor_low;
+    int32_t floor_high;
+    int32_t multiplier;
+    int32_t shift;
+    int32_t offset;
+} edge_window_scale;
+
+typedef struct {
+    edge_ref input;
+    edge_ref output;
+    edge_ref sizes;
+    edge_ref work;
+    int32_t log2_size;
+    int32_t floor;
+} edge_half_spectra;
+
+typedef struct {
+    edge_ref values;
+    edge_ref sizes;
+    edge_ref output;
+    int32_t log2_size;
+    int32_t patch;
+    int32_t bits;
+    int32_t extra;
+    int32_t multiplier;
+    int32_t shift;
+    int32_t offset;
+} edge_inverse_patch;
+
+typedef struct {
+    edge_ref time;
+    edge_ref spectrum;
+    edge_ref input;
+    edge_ref statistics;
+    edge_ref channel;
+    edge_ref errors;
+    int32_t channels;
+    int32_t size;
+    int32_t patch;
+    int32_t multiplier;
+    int32_t shift;
+    int32_t offset;
+} edge_patch_errors;
+
+typedef struct {
+    edge_ref errors;
+    edge_ref output;
+    edge_ref scales;
+    int32_t streams;
+    int32_t channels;
+    int32_t top;
+} edge_error_streams;
+
+typedef struct {
+    int32_t first;
+    int32_t count;
+    edge_ref counter;
+    int32_t times;
+} edge_repeat;
+
 /* X(name) for each operator, in the order of their numbers. */
 #define EDGE_OPERATORS(X) \
     X(fully_connected) \
@@ -427,8 +552,19 @@ typedef struct {
     X(doubling16) \
     X(regret_start) \
     X(regret_search) \
+    X(fully_connected_wide) \
+    X(feature_scale) \
+    X(curve) \
+    X(gated_add) \
+    X(token_norm) \
+    X(window_scale) \
+    X(half_spectra) \
+    X(inverse_patch) \
+    X(patch_errors) \
+    X(error_streams) \
+    X(repeat) \
 
 /* Those that run earlier steps again. */
-#define EDGE_LOOPS(X) X(regret_search)
+#define EDGE_LOOPS(X) X(regret_search) X(repeat)
 
 #endif

@@ -97,6 +97,12 @@ static inline int32_t sine_of(int32_t angle)
     return wave[angle <= QUARTER ? angle : 2 * QUARTER - angle];
 }
 
+int32_t edge_sine(uint32_t angle)
+{
+    const int32_t size = sine_of((int32_t)(angle & (2 * QUARTER - 1)));
+    return angle & (2 * QUARTER) ? -size : size;
+}
+
 static void swap_pairs(int32_t *a, int32_t *b)
 {
     const int32_t re = a[0], im = a[1];

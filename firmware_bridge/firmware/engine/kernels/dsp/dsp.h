@@ -37,6 +37,17 @@ static inline uint32_t edge_multiply_bytes(uint32_t even, uint32_t odd, uint32_t
     return edge_multiply_pairs(odd, edge_odd(weights), sum);
 }
 
+/* Two words of weights, u and v, times the pairs even and x of four values, added to two sums. */
+#define EDGE_TWO_ROWS(first, second)                       \
+    "sxtb16 %[t], %[u]\n\t"                                \
+    "sxtb16 %[u], %[u], ror #8\n\t"                        \
+    "smlad %[" first "], %[even], %[t], %[" first "]\n\t"  \
+    "sxtb16 %[t], %[v]\n\t"                                \
+    "smlad %[" first "], %[x], %[u], %[" first "]\n\t"     \
+    "sxtb16 %[v], %[v], ror #8\n\t"                        \
+    "smlad %[" second "], %[even], %[t], %[" second "]\n\t" \
+    "smlad %[" second "], %[x], %[v], %[" second "]\n\t"
+
 static inline uint32_t edge_word(const int8_t *at)
 {
     uint32_t word;

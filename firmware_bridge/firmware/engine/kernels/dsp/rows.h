@@ -28,15 +28,6 @@ static inline uint32_t edge_last_word(const int8_t *at, int32_t bytes)
     EDGE_TWO_ROWS("a", "b")               \
     "ldrd %[u], %[v], [%[weights]], #8\n\t" \
     EDGE_TWO_ROWS("c", "d")
-#define EDGE_TWO_ROWS(first, second)                       \
-    "sxtb16 %[t], %[u]\n\t"                                \
-    "sxtb16 %[u], %[u], ror #8\n\t"                        \
-    "smlad %[" first "], %[even], %[t], %[" first "]\n\t"  \
-    "sxtb16 %[t], %[v]\n\t"                                \
-    "smlad %[" first "], %[x], %[u], %[" first "]\n\t"     \
-    "sxtb16 %[v], %[v], ror #8\n\t"                        \
-    "smlad %[" second "], %[even], %[t], %[" second "]\n\t" \
-    "smlad %[" second "], %[x], %[v], %[" second "]\n\t"
 
 /* sums[r] += x . w[r] of four rows. Written out because the compiler spills what just fits the registers. */
 static inline void edge_four_sums(const int8_t *x, const uint32_t *w, int32_t depth, uint32_t *sums)
