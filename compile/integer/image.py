@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from edge_ad.compile.integer.arena import Plan, plan
 from edge_ad.compile.integer.graph import Graph
 from edge_ad.compile.integer.lower import ALIGNMENT, KernelSet, Program, lower
-from edge_ad.compile.integer.records import IN_IMAGE, NO_REF, Buffer, Constant, Ref, opcode
+from edge_ad.compile.integer.records import IN_IMAGE, NO_REF, Buffer, Constant, Ref, Stretch, opcode
+from edge_ad.compile.integer.smaller import smaller
 
 MAGIC = 0x4D444145  # "EADM"
 ABI = 1
@@ -37,13 +38,18 @@ class Image:
 
 
 def build_image(
-    graph: Graph, kernels: KernelSet, golden: Sequence[tuple[Sequence[bytes], Sequence[bytes]]] = ()
+    graph: Graph,
+    kernels: KernelSet,
+    golden: Sequence[tuple[Sequence[bytes], Sequence[bytes]]] = (),
+    *,
+    stripes: bool = True,
 ) -> Image:
-    """Lower, plan and write. golden: (inputs, outputs) of each vector, as bytes in the graph's order.
+    """Lower, plan and write. golden: (inputs, outputs) of each vector, as bytes in the graph's order. stripes: the form
+    of the graph that needs the least memory (see `smaller`), not the graph as it is.
 
     Raises TargetError as `lower` does.
     """
-    program = lower(graph, kernels)
+    program = lower(smaller(graph, kernels) if stripes else graph, kernels)
     arena = plan(program)
     base = _aligned(_HEADER.size)
     constants = base
@@ -53,6 +59,8 @@ def build_image(
             return NO_REF
         if isinstance(ref, Buffer):
             return arena.offset(ref)
+        if isinstance(ref, Stretch):
+            return arena.offset(ref.buffer) + ref.offset
         assert isinstance(ref, Constant)
         return IN_IMAGE | (constants + ref.offset)
 
@@ -64,11 +72,18 @@ def build_image(
         body.extend(block)
         return offset
 
-    records = [append(step.record.words(locate)) for step in program.steps]
+    written: dict[bytes, int] = {}  # stripes of a network mostly have the same records
+
+    def record_of(words: bytes) -> int:
+        if words not in written:
+            written[words] = append(words)
+        return written[words]
+
+    records = [record_of(step.record.words(locate)) for step in program.steps]
     steps = b"".join(
         _STEP.pack(
             opcode(step.record), step.node.index, record,
-            locate(step.writes[0]) if step.writes else NO_REF, step.writes[0].size if step.writes else 0,
+            locate(step.output), 0 if step.output is None else step.output.size,
         )
         for step, record in zip(program.steps, records, strict=True)
     )  # fmt: skip

@@ -10,7 +10,7 @@ import numpy as np
 
 from edge_ad.bundle.names import shown
 from edge_ad.compile.integer.graph import Array, Graph, Node, Tensor
-from edge_ad.compile.integer.records import Buffer, Constant, Record, Ref
+from edge_ad.compile.integer.records import Buffer, Constant, Record, Ref, Stretch
 from edge_ad.errors import TargetError
 
 KernelSet = Literal["plain", "dsp", "mve"]
@@ -27,7 +27,7 @@ OPERATORS: dict[str, Lowering] = {}
 class Step:
     """A record with what it reads and writes. in_place: pairs (read, written) that may share their memory.
 
-    node: of the file; macs: multiply-accumulates.
+    node: of the file; macs: multiply-accumulates. output: what of the first written buffer it fills.
     """
 
     record: Record
@@ -36,6 +36,7 @@ class Step:
     node: Node
     in_place: tuple[tuple[Buffer, Buffer], ...] = ()
     macs: int = 0
+    output: Buffer | Stretch | None = None
 
 
 @dataclass
@@ -56,7 +57,7 @@ class Builder:
     def __init__(self, graph: Graph, kernels: KernelSet):
         self.graph = graph
         self.program = Program(kernels)
-        self._places: dict[int, Buffer] = {}
+        self._places: dict[int, Buffer | Stretch] = {}
         self._known: dict[bytes, Constant] = {}
         self.readers = {i: sum(i in n.inputs for n in graph.nodes) for i in range(len(graph.tensors))}
 
@@ -67,14 +68,25 @@ class Builder:
     def tensor(self, index: int) -> Tensor:
         return self.graph.tensors[index]
 
-    def ref(self, index: int) -> Buffer | Constant:
-        """Where tensor `index` is: its buffer, made on first use, or its constant."""
+    def ref(self, index: int) -> Buffer | Constant | Stretch:
+        """Where tensor `index` is: its buffer, made on first use, its stretch of another's, or its constant."""
         tensor = self.tensor(index)
         if tensor.data is not None:
             return self.constant(tensor.data)
         if index not in self._places:
-            self._places[index] = self.buffer(tensor.size)
+            self._places[index] = (
+                self.buffer(tensor.nbytes) if tensor.part is None else self._stretch(tensor, *tensor.part)
+            )
         return self._places[index]
+
+    def _stretch(self, tensor: Tensor, whole: int, first: int) -> Stretch:
+        place = self.ref(whole)
+        assert not isinstance(place, Constant)
+        offset, size = first * tensor.dtype.itemsize, tensor.nbytes
+        assert offset >= 0 and offset + size <= place.size
+        if isinstance(place, Stretch):
+            return Stretch(place.buffer, place.offset + offset, size)
+        return Stretch(place, offset, size)
 
     def buffer(self, size: int) -> Buffer:
         """New memory of the arena, alive from its first writer to its last reader."""
@@ -83,9 +95,9 @@ class Builder:
         return buffer
 
     def alias(self, output: int, source: int) -> None:
-        """Tensor `output` is the same bytes as `source` (RESHAPE); both must be activations."""
+        """Tensor `output` is the same bytes as `source` (RESHAPE); both must be activations, `output` no part."""
         place = self.ref(source)
-        assert isinstance(place, Buffer)
+        assert not isinstance(place, Constant) and self.tensor(output).part is None
         self._places[output] = place
 
     def constant(self, data: Array) -> Constant:
@@ -104,7 +116,8 @@ class Builder:
     ) -> None:  # fmt: skip
         """Append a record. Constants among `reads` need no place in the arena and are left out."""
         pairs = tuple((a, b) for a, b in in_place if isinstance(a, Buffer) and isinstance(b, Buffer))
-        self.program.steps.append(Step(record, _buffers(reads), _buffers(writes), node, pairs, macs))
+        output = next((r for r in writes if isinstance(r, Buffer | Stretch)), None)
+        self.program.steps.append(Step(record, _buffers(reads), _buffers(writes), node, pairs, macs, output))
 
     def refuse(self, node: Node, what: str, hint: str | None = None) -> TargetError:
         """The error for a node that a board cannot run as it stands."""
@@ -112,7 +125,8 @@ class Builder:
 
 
 def _buffers(refs: Sequence[Ref]) -> tuple[Buffer, ...]:
-    return tuple(r for r in refs if isinstance(r, Buffer))
+    whole = (r.buffer if isinstance(r, Stretch) else r for r in refs)
+    return tuple(r for r in whole if isinstance(r, Buffer))
 
 
 def lower(graph: Graph, kernels: KernelSet) -> Program:

@@ -28,6 +28,7 @@ from edge_ad.compile.integer.operators.weights import (
 from edge_ad.compile.integer.records import Convolution, Depthwise, Geometry
 
 SAME, VALID = 0, 1
+PADS = "pads"  # option of our own: rows and columns before the first; then the output's shape says how many follow
 LONGEST_WALK = 1 << 30  # as the engine's edge_walk_ok
 
 
@@ -91,6 +92,8 @@ def _geometry(
     k_h, k_w, out_c = kernel
     out_h, top = padding(options["padding"], in_h, k_h, strides[0], dilations[0])
     out_w, left = padding(options["padding"], in_w, k_w, strides[1], dilations[1])
+    if PADS in options:
+        (out_h, out_w), (top, left) = output.shape[1:3], options[PADS]
     if output.shape != (batch, out_h, out_w, out_c):
         raise builder.refuse(
             node,

@@ -8,6 +8,7 @@ from edge_ad.compile.integer.records.base import (
     Constant,
     Record,
     Ref,
+    Stretch,
     header,
     opcode,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "Geometry",
     "Record",
     "Ref",
+    "Stretch",
     "TransposeConvolution",
     "arithmetic",
     "header",
