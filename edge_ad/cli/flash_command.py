@@ -69,7 +69,7 @@ def command(
             hint="--to dir:/opt/line3, --to ssh://box/opt/line3, --board qemu:mps2-an386 or --port /dev/ttyACM0",
         )
     remote = [address.startswith("ssh:") for address in addresses]
-    if any(remote) != all(remote) or (len(addresses) > 1 and not any(remote)):
+    if len(addresses) > 1 and not all(remote):
         raise UsageError("several devices are flashed at once over ssh only", hint="flash folders one by one")
     for given, option in ((restart, "--restart"), (dry_run or None, "--dry-run")):
         if given is not None and not any(remote):
