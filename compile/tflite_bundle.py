@@ -28,7 +28,7 @@ from edge_ad.bundle.manifest import (
     Payload,
     PayloadThresholds,
 )
-from edge_ad.compile.integer.graph import Graph, Tensor
+from edge_ad.compile.integer.graph import Graph, Tensor, batched
 from edge_ad.compile.integer.image import Image, build_image
 from edge_ad.compile.integer.lower import KernelSet
 from edge_ad.compile.integer.read import parse_tflite, read_content
@@ -170,11 +170,6 @@ def image_targets(targets: Sequence[Target]) -> list[ImageTarget]:
             )
         chosen.append(target)
     return chosen
-
-
-def batched(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """A tensor's shape with a batch dimension of 1 in front, which may be its own."""
-    return shape if shape and shape[0] == 1 and len(shape) > 1 else (1, *shape)
 
 
 def output_names(graph: Graph) -> list[str]:

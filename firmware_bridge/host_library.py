@@ -11,13 +11,14 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from edge_ad.errors import EngineError, MissingDependencyError
+from edge_ad.firmware_bridge.port_spec import Array, PortSpec
 
 ENGINE = Path(__file__).resolve().parent / "firmware" / "engine"
 FLAGS = ("-std=c99", "-O2", "-fPIC", "-shared", "-Wall", "-Wextra")
@@ -26,8 +27,6 @@ STATUS = ("ok", "no image", "made for another ABI", "made for other kernels", "t
 
 MOST_ARENA_BYTES = 1 << 30
 _ARENA_AT = 16  # in an image's header
-
-Int8Array = npt.NDArray[np.int8]
 
 
 class _Model(ctypes.Structure):
@@ -39,9 +38,13 @@ class _Model(ctypes.Structure):
 class HostModel:
     """A model image of the plain kernel set, loaded by the engine on this machine."""
 
-    def __init__(self, image: bytes, arena_bytes: int | None = None):
-        """arena_bytes: what there is, by default what the image asks for. Raises EngineError for an image that the
-        engine refuses."""
+    def __init__(
+        self, image: bytes, arena_bytes: int | None = None, *, inputs: Sequence[PortSpec] | None = None,
+        outputs: Sequence[PortSpec] | None = None,
+    ):  # fmt: skip
+        """arena_bytes: what there is, by default what the image asks for. inputs, outputs: the image's ports, which
+        do not tell their types; by default flat INT8 ones. Raises EngineError for an image that the engine refuses or
+        that has other ports."""
         self._library = _library()
         self._image, image_at = _aligned(len(image))
         ctypes.memmove(image_at, image, len(image))
@@ -56,24 +59,34 @@ class HostModel:
         if status:
             raise EngineError(f"the engine refuses the model image: {STATUS[status]}")
         header = np.frombuffer(image, "<u4", 16)
-        self._ports = np.frombuffer(image, "<u4", 2 * int(header[8] + header[9]), int(header[7])).reshape(
-            -1, 2
-        )
-        self._n_inputs = int(header[8])
+        table = np.frombuffer(image, "<u4", 2 * int(header[8] + header[9]), int(header[7])).reshape(-1, 2)
+        ports = [(int(offset), int(size)) for offset, size in table]
+        self._inputs = _matched(ports[: int(header[8])], inputs)
+        self._outputs = _matched(ports[int(header[8]) :], outputs)
         self._arena_at = arena_at
 
-    def infer(self, inputs: list[Int8Array]) -> list[Int8Array]:
-        """Outputs, flat, of inputs of any shape but the right size."""
-        for (offset, size), values in zip(self._ports[: self._n_inputs], inputs, strict=True):
-            raw = np.ascontiguousarray(values, np.int8).tobytes()
-            if len(raw) != size:
-                raise EngineError(f"the network takes {size} bytes, not {len(raw)}")
-            ctypes.memmove(self._arena_at + int(offset), raw, len(raw))
+    def infer(self, inputs: Sequence[Array]) -> list[Array]:
+        """Outputs in their ports' shapes and types, of inputs of any shape but the right size and values."""
+        for (offset, spec), values in zip(self._inputs, inputs, strict=True):
+            raw = spec.raw(values)
+            if len(raw) != spec.nbytes:
+                raise EngineError(f"the network takes {spec.nbytes} bytes, not {len(raw)}")
+            ctypes.memmove(self._arena_at + offset, raw, len(raw))
         self._library.edge_invoke(ctypes.byref(self._model))
         return [
-            np.frombuffer(ctypes.string_at(self._arena_at + int(offset), int(size)), np.int8)
-            for offset, size in self._ports[self._n_inputs :]
+            spec.read(ctypes.string_at(self._arena_at + offset, spec.nbytes))
+            for offset, spec in self._outputs
         ]
+
+
+def _matched(ports: list[tuple[int, int]], specs: Sequence[PortSpec] | None) -> list[tuple[int, PortSpec]]:
+    """Offset in the arena and description of each of an image's ports."""
+    specs = [PortSpec((size,)) for _, size in ports] if specs is None else specs
+    if [size for _, size in ports] != [spec.nbytes for spec in specs]:
+        raise EngineError(
+            f"the model image has ports of {[size for _, size in ports]} bytes, not {[s.nbytes for s in specs]}"
+        )
+    return [(offset, spec) for (offset, _), spec in zip(ports, specs, strict=True)]
 
 
 def _aligned(size: int) -> tuple[ctypes.Array[ctypes.c_char], int]:

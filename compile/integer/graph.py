@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.generic]
+NO_NODE = 0xFFFF  # the number of what is no node of a file
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Node:
     options: dict[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        return f"{self.kind} (node {self.index})"
+        return self.kind if self.index == NO_NODE else f"{self.kind} (node {self.index})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,3 +72,8 @@ class Graph:
     nodes: tuple[Node, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+
+
+def batched(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A tensor's shape with a batch dimension of 1 in front, which may be its own."""
+    return shape if shape and shape[0] == 1 and len(shape) > 1 else (1, *shape)

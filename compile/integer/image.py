@@ -12,12 +12,13 @@ from edge_ad.compile.integer.graph import Graph
 from edge_ad.compile.integer.lower import ALIGNMENT, KernelSet, Program, lower
 from edge_ad.compile.integer.records import IN_IMAGE, NO_REF, Buffer, Constant, Ref, Stretch, opcode
 from edge_ad.compile.integer.smaller import smaller
+from edge_ad.firmware_bridge.port_spec import PortSpec
 
 MAGIC = 0x4D444145  # "EADM"
-ABI = 1
+ABI = 2
 KERNEL_SETS: tuple[KernelSet, ...] = ("plain", "dsp", "mve")
 # magic, abi, kernel set, length, crc | arena, steps offset, steps, ports offset, inputs, outputs, golden offset,
-# golden count, macs, reserved
+# golden count, macs, monitor offset, reserved
 _HEADER = struct.Struct("<IHHII11I")
 _CRC_FROM = 16
 _STEP = struct.Struct("<HHIII")  # opcode, node, offset of the record, offset and bytes of what it writes
@@ -33,6 +34,14 @@ class Image:
     plan: Plan
 
     @property
+    def inputs(self) -> tuple[PortSpec, ...]:
+        return tuple(spec for _, spec in self.program.inputs)
+
+    @property
+    def outputs(self) -> tuple[PortSpec, ...]:
+        return tuple(spec for _, spec in self.program.outputs)
+
+    @property
     def macs(self) -> int:
         return sum(step.macs for step in self.program.steps)
 
@@ -44,12 +53,18 @@ def build_image(
     *,
     stripes: bool = True,
 ) -> Image:
-    """Lower, plan and write. golden: (inputs, outputs) of each vector, as bytes in the graph's order. stripes: the form
-    of the graph that needs the least memory (see `smaller`), not the graph as it is.
+    """The image of a graph alone. golden: as of `write_image`. stripes: the form of the graph that needs the least memory
+    (see `smaller`), not the graph as it is. Raises TargetError as `lower` does."""
+    return write_image(lower(smaller(graph, kernels) if stripes else graph, kernels), golden)
 
-    Raises TargetError as `lower` does.
-    """
-    program = lower(smaller(graph, kernels) if stripes else graph, kernels)
+
+def write_image(
+    program: Program,
+    golden: Sequence[tuple[Sequence[bytes], Sequence[bytes]]] = (),
+    monitor: bytes = b"",
+) -> Image:
+    """Plan the arena and write the binary. golden: (inputs, outputs) of each vector, as bytes in the ports' order.
+    monitor: what the board decides by, empty for an image whose scores the host judges."""
     arena = plan(program)
     base = _aligned(_HEADER.size)
     constants = base
@@ -92,14 +107,15 @@ def build_image(
     ports_offset = append(ports)
     vectors = b"".join(b"".join(i) + b"".join(o) for i, o in golden)
     golden_offset = append(vectors)
+    monitor_offset = append(monitor) if monitor else 0
     body.extend(bytes(-len(body) % ALIGNMENT))
     macs = min(sum(step.macs for step in program.steps), 0xFFFFFFFF)
     tail = struct.pack(
         "<11I", arena.size, steps_offset, len(program.steps), ports_offset, len(program.inputs),
-        len(program.outputs), golden_offset, len(golden), macs, 0, 0,
+        len(program.outputs), golden_offset, len(golden), macs, monitor_offset, 0,
     ) + bytes(base - _HEADER.size) + bytes(body)  # fmt: skip
     head = struct.pack(
-        "<IHHII", MAGIC, ABI, KERNEL_SETS.index(kernels), _CRC_FROM + len(tail), zlib.crc32(tail)
+        "<IHHII", MAGIC, ABI, KERNEL_SETS.index(program.kernels), _CRC_FROM + len(tail), zlib.crc32(tail)
     )
     return Image(head + tail, program, arena)
 

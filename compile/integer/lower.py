@@ -9,9 +9,10 @@ from typing import Literal
 import numpy as np
 
 from edge_ad.bundle.names import shown
-from edge_ad.compile.integer.graph import Array, Graph, Node, Tensor
+from edge_ad.compile.integer.graph import NO_NODE, Array, Graph, Node, Tensor, batched
 from edge_ad.compile.integer.records import Buffer, Constant, Record, Ref, Stretch
 from edge_ad.errors import TargetError
+from edge_ad.firmware_bridge.port_spec import PortSpec
 
 KernelSet = Literal["plain", "dsp", "mve"]
 ALIGNMENT = 16  # of constants and buffers, in bytes
@@ -21,6 +22,7 @@ _MALFORMED = (ArithmeticError, AssertionError, AttributeError, LookupError, Type
 
 Lowering = Callable[["Builder", Node], None]
 OPERATORS: dict[str, Lowering] = {}
+_EMPTY = Graph((), (), (), ())
 
 
 @dataclass(frozen=True)
@@ -41,29 +43,76 @@ class Step:
 
 @dataclass
 class Program:
-    """A lowered graph. inputs, outputs: buffer and tensor of each."""
+    """Everything that an image is made of. inputs, outputs: buffer and port of each. kept: numbers of the buffers that
+    stay as they are to the last step."""
 
     kernels: KernelSet
     steps: list[Step] = field(default_factory=list)
     buffers: list[Buffer] = field(default_factory=list)
     constants: bytearray = field(default_factory=bytearray)
-    inputs: list[tuple[Buffer, Tensor]] = field(default_factory=list)
-    outputs: list[tuple[Buffer, Tensor]] = field(default_factory=list)
+    inputs: list[tuple[Buffer, PortSpec]] = field(default_factory=list)
+    outputs: list[tuple[Buffer, PortSpec]] = field(default_factory=list)
+    kept: set[int] = field(default_factory=set)
 
 
 class Builder:
-    """What an operator's lowering writes into."""
+    """What a lowering writes into: whole graphs (`inline`) and operators by hand (`step`), in the order in which they
+    run. While a graph is inlined, `tensor` and `ref` are that graph's."""
 
-    def __init__(self, graph: Graph, kernels: KernelSet):
-        self.graph = graph
+    def __init__(self, kernels: KernelSet):
+        self.graph = _EMPTY
         self.program = Program(kernels)
         self._places: dict[int, Buffer | Stretch] = {}
         self._known: dict[bytes, Constant] = {}
-        self.readers = {i: sum(i in n.inputs for n in graph.nodes) for i in range(len(graph.tensors))}
 
     @property
     def kernels(self) -> KernelSet:
         return self.program.kernels
+
+    @property
+    def next_step(self) -> int:
+        """The number that the next step gets; loops name their body by these."""
+        return len(self.program.steps)
+
+    def input(self, spec: PortSpec, *, keep: bool = False) -> Buffer:
+        """A new input of the image. keep: it stays as it is to the last step, as the window of a stream must, which
+        the firmware moves on from one inference to the next."""
+        buffer = self.buffer(spec.nbytes)
+        self.program.inputs.append((buffer, spec))
+        if keep:
+            self.program.kept.add(buffer.number)
+        return buffer
+
+    def output(self, spec: PortSpec, buffer: Buffer) -> None:
+        """`buffer` is the image's next output. Raises ValueError for one of another size."""
+        if buffer.size != spec.nbytes:
+            raise ValueError(f"an output of {spec.nbytes} bytes in a buffer of {buffer.size}")
+        self.program.outputs.append((buffer, spec))
+
+    def inline(self, graph: Graph, inputs: Sequence[Buffer]) -> list[Buffer]:
+        """All nodes of a graph whose inputs are these buffers; the buffers of its outputs.
+
+        Raises TargetError that names the first node that is not covered, and what would help, ValueError for inputs of
+        other sizes.
+        """
+        given = [graph.tensors[index].nbytes for index in graph.inputs]
+        if given != [buffer.size for buffer in inputs]:
+            raise ValueError(f"a graph with inputs of {given} bytes is given {[b.size for b in inputs]}")
+        outer = self.graph, self._places
+        self.graph, self._places = graph, dict(zip(graph.inputs, inputs, strict=True))
+        try:
+            _lower_nodes(self, graph)
+            return [self._output(index) for index in graph.outputs]
+        finally:
+            self.graph, self._places = outer
+
+    def _output(self, index: int) -> Buffer:
+        place = self.ref(index)
+        if not isinstance(place, Buffer):
+            raise TargetError(
+                f"output tensor {index} is a constant", hint="a network's output must be computed"
+            )
+        return place
 
     def tensor(self, index: int) -> Tensor:
         return self.graph.tensors[index]
@@ -119,6 +168,14 @@ class Builder:
         output = next((r for r in writes if isinstance(r, Buffer | Stretch)), None)
         self.program.steps.append(Step(record, _buffers(reads), _buffers(writes), node, pairs, macs, output))
 
+    def step(
+        self, record: Record, *, reads: Sequence[Ref], writes: Sequence[Ref],
+        in_place: Sequence[tuple[Ref, Ref]] = (), macs: int = 0,
+    ) -> None:  # fmt: skip
+        """`emit` for an operator that belongs to no graph."""
+        node = Node(NO_NODE, record.C_NAME, (), ())
+        self.emit(node, record, reads=reads, writes=writes, in_place=in_place, macs=macs)
+
     def refuse(self, node: Node, what: str, hint: str | None = None) -> TargetError:
         """The error for a node that a board cannot run as it stands."""
         return TargetError(f"{what}", where=str(node), hint=hint)
@@ -130,7 +187,23 @@ def _buffers(refs: Sequence[Ref]) -> tuple[Buffer, ...]:
 
 
 def lower(graph: Graph, kernels: KernelSet) -> Program:
-    """All nodes. Raises TargetError that names the first node that is not covered, and what would help."""
+    """A graph alone: its inputs and outputs are the image's. Raises TargetError as `Builder.inline`."""
+    builder = Builder(kernels)
+    inputs = [builder.input(_port(graph.tensors[index])) for index in graph.inputs]
+    outputs = builder.inline(graph, inputs)
+    for buffer, index in zip(outputs, graph.outputs, strict=True):
+        builder.output(_port(graph.tensors[index]), buffer)
+    return builder.program
+
+
+def _port(tensor: Tensor) -> PortSpec:
+    scale, zero_point = (
+        (tensor.scale, tensor.zero_point) if tensor.scales else (1.0, 0)
+    )  # of one that nobody reads
+    return PortSpec(batched(tensor.shape), str(tensor.dtype), scale, zero_point)
+
+
+def _lower_nodes(builder: Builder, graph: Graph) -> None:
     import edge_ad.compile.integer.operators  # noqa: F401  (fills OPERATORS)
 
     unknown = [node for node in graph.nodes if node.kind not in OPERATORS]
@@ -140,12 +213,6 @@ def lower(graph: Graph, kernels: KernelSet) -> Program:
             where=str(unknown[0]),
             hint=f"there are: {', '.join(sorted(OPERATORS))}",
         )
-    builder = Builder(graph, kernels)
-    program = builder.program
-    for index in graph.inputs:
-        place = builder.ref(index)
-        assert isinstance(place, Buffer)
-        program.inputs.append((place, builder.tensor(index)))
     for node in graph.nodes:
         try:
             OPERATORS[node.kind](builder, node)
@@ -155,11 +222,3 @@ def lower(graph: Graph, kernels: KernelSet) -> Program:
                 where=str(node),
                 hint="convert the network again",
             ) from error
-    for index in graph.outputs:
-        place = builder.ref(index)
-        if not isinstance(place, Buffer):
-            raise TargetError(
-                f"output tensor {index} is a constant", hint="a network's output must be computed"
-            )
-        program.outputs.append((place, builder.tensor(index)))
-    return program

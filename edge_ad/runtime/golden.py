@@ -73,18 +73,19 @@ def npz_bytes(arrays: Mapping[str, Tensor]) -> bytes:
 
 
 def make_golden(inputs: Sequence[Tensor], engine: Engine, head: HeadSpec, outputs: Sequence[str]) -> bytes:
-    """The .npz of golden vectors that `engine` gives: `input` (K, …), `score` (K,) and one array (K, …) an output.
+    """The .npz of golden vectors that `engine` gives: `input` (K, …), `score` (K,) and one array (K, …) an output; that
+    of an output that is called `score` itself stands there as `output.score`.
 
     inputs: K batches of the network's shape (1, …) and dtype. outputs: which of the engine's outputs to hold.
     Equal arguments give equal bytes. Raises EngineError for a network that lacks one of the outputs, calls one
-    `input` or `score`, or gives a value that is not finite; such a payload could prove nothing.
+    `input`, or gives a value that is not finite; such a payload could prove nothing.
     """
     if not inputs:
         raise EngineError("no input to make golden vectors from")
-    if reserved := {INPUT, SCORE}.intersection(outputs):
-        raise EngineError(f"the network calls an output '{min(reserved)}'", hint="give it another name")
+    if INPUT in outputs:
+        raise EngineError(f"the network calls an output '{INPUT}'", hint="give it another name")
     results = [_run(batch, engine, head, outputs) for batch in inputs]
-    arrays = {name: np.concatenate([result[name] for result in results]) for name in (*outputs, SCORE)}
+    arrays = {key: np.concatenate([result[key] for result in results]) for key in _keys(outputs)}
     for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise EngineError(f"the network gives values of '{shown(name)}' that are not finite")
@@ -105,10 +106,8 @@ def check_golden(payload: Payload, folder: Path, engine: Engine) -> GoldenResult
     elapsed_s = time.perf_counter() - start
     results = [
         result
-        for name in (*payload.outputs, SCORE)
-        for result in _compare(
-            name, [g[name] for g in got], references[name], payload.golden, elapsed_s, path
-        )
+        for key in _keys(payload.outputs)
+        for result in _compare(key, [g[key] for g in got], references[key], payload.golden, elapsed_s, path)
     ]
     return max(results, key=_share_of_allowed)
 
@@ -117,6 +116,15 @@ def golden_inputs(payload: Payload, folder: Path) -> list[Tensor]:
     """The inputs of its golden vectors, one batch (1, …) each. Raises BundleError."""
     batches = _read(folder / payload.golden.file, payload)[INPUT]
     return [batch[None] for batch in batches]
+
+
+def _key(output: str) -> str:
+    """What the array of an output is called beside that of the scores."""
+    return f"output.{output}" if output == SCORE else output
+
+
+def _keys(outputs: Sequence[str]) -> list[str]:
+    return [*map(_key, outputs), SCORE]
 
 
 def _share_of_allowed(result: GoldenResult) -> float:
@@ -167,12 +175,12 @@ def _run(batch: Tensor, engine: Engine, head: HeadSpec, outputs: Sequence[str]) 
             f"the parameters of score head '{shown(head.name)}' do not fit the network ({shown(repr(error))})",
             hint=_COMPILE_AGAIN,
         ) from error
-    return {**held_outputs, SCORE: score}
+    return {**{_key(name): array for name, array in held_outputs.items()}, SCORE: score}
 
 
 def _read(path: Path, payload: Payload) -> dict[str, Tensor]:
     """The arrays of the golden .npz at `path`, K = `payload.golden.count` of each."""
-    wanted = {f"{name}.npy": name for name in (INPUT, SCORE, *payload.outputs)}
+    wanted = {f"{key}.npy": key for key in (INPUT, *_keys(payload.outputs))}
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()

@@ -51,13 +51,23 @@ class Record:
     C_NAME: ClassVar[str] = ""
 
     def __init_subclass__(cls) -> None:
-        RECORDS[cls.C_NAME] = cls
+        if cls.C_NAME:
+            RECORDS[cls.C_NAME] = cls
 
     def words(self, locate: Callable[[Ref], int]) -> bytes:
         """The record's bytes; `locate` gives the offset of a reference."""
         values = [getattr(self, f.name) for f in fields(self)]
         packed = [v & 0xFFFFFFFF if isinstance(v, int) else locate(v) for v in values]
         return struct.pack(f"<{len(packed)}I", *packed)
+
+
+@dataclass(frozen=True)
+class Loop(Record):
+    """Base of the records that run earlier steps again: `count` of them from step `first` on, all before the loop's own
+    step. In C their check asks `edge_steps_before`, and they run them by `edge_run_step`."""
+
+    first: int
+    count: int
 
 
 def opcode(record: type[Record] | Record) -> int:
@@ -78,7 +88,15 @@ def header() -> str:
     lines.append("/* X(name) for each operator, in the order of their numbers. */")
     lines.append("#define EDGE_OPERATORS(X) \\")
     lines += [f"    X({name}) \\" for name in RECORDS]
-    lines += ["", "#endif", ""]
+    loops = "".join(f" X({name})" for name, record in RECORDS.items() if issubclass(record, Loop))
+    lines += [
+        "",
+        "/* Those that run earlier steps again. */",
+        f"#define EDGE_LOOPS(X){loops}",
+        "",
+        "#endif",
+        "",
+    ]
     return "\n".join(lines)
 
 

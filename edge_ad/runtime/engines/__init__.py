@@ -52,6 +52,10 @@ def open_model(
 
         found = {name: OnnxRuntimeEngine(path, **options) for name, path in (parts or {}).items()}
         return OnnxRuntimeEngine(model, parts=found, **options)
+    if engine == "image":  # a board's, before it is on a board
+        from edge_ad.runtime.engines.image import ImageEngine
+
+        return ImageEngine(model, **options)
     if engine == "litert":
         return _open_litert(model, dict(options), parts or {})
     if parts:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from math import prod
+from collections.abc import Mapping
 from pathlib import Path
-
-import numpy as np
 
 from edge_ad.errors import EngineError, RestartError, UsageError
 from edge_ad.firmware_bridge.client import Hello
 from edge_ad.firmware_bridge.connection import BoardAddress, Connection
 from edge_ad.firmware_bridge.flasher import ImageHeader, is_live, read_header
 from edge_ad.runtime.engines.base import Engine, EngineInfo, Tensor
+from edge_ad.runtime.engines.image_ports import PortOption, Ports
 
 _ISA = {"plain": "plain C", "dsp": "Armv7E-M DSP", "mve": "Armv8.1-M MVE"}
 
@@ -20,11 +18,12 @@ _ISA = {"plain": "plain C", "dsp": "Armv7E-M DSP", "mve": "Armv8.1-M MVE"}
 class BoardEngine:
     """A model image on a board, which must be live there: `edge-ad flash` is what puts it on.
 
-    input: the input's shape (1, …), INT8. outputs: shapes (1, …) by name, in the network's order, INT8.
+    input, outputs: the image's ports, as `edge_ad.firmware_bridge.port_spec.port_spec` reads them, the outputs by name
+    and in the image's order.
     """
 
     def __init__(
-        self, model: Path, *, input: Sequence[int], outputs: Mapping[str, Sequence[int]], target: str = "",
+        self, model: Path, *, input: PortOption, outputs: Mapping[str, PortOption], target: str = "",
         address: BoardAddress | None = None, connection: Connection | None = None, threads: int | None = None,
     ):  # fmt: skip
         """connection: an open one, which stays open, instead of an address. threads: boards have none to choose.
@@ -34,8 +33,7 @@ class BoardEngine:
         if threads is not None:
             raise UsageError("a board has no --threads")
         self.parts: Mapping[str, Engine] = {}
-        self._shape = tuple(int(n) for n in input)
-        self._outputs = {name: tuple(int(n) for n in shape) for name, shape in outputs.items()}
+        self._ports = Ports.of(input, outputs)
         if address is None and connection is None:
             address = BoardAddress(board="posix" if target == "posix" else None)
         self._own = connection is None
@@ -51,25 +49,25 @@ class BoardEngine:
             raise
 
     def infer(self, batch: Tensor) -> dict[str, Tensor]:
-        """Run one input of exactly the network's shape, INT8; outputs are INT8 as the network gives them.
+        """Run one input of exactly the network's shape: its integers, or numbers where the port says what its integers
+        stand for. Outputs are integers as the image gives them.
 
         A board that restarts meanwhile is asked once more. Raises EngineError for another input, LinkError.
         """
-        if batch.shape != self._shape or batch.dtype != np.int8:
-            raise EngineError(f"the network takes {self._shape} int8, not {batch.shape} {batch.dtype}")
+        values = self._ports.taken(batch)
         try:
-            return self._infer(batch.tobytes())
+            return self._infer(values)
         except RestartError:
             self._boots, self._inferences = self._require_live(self._client.hello())
-            return self._infer(batch.tobytes())
+            return self._infer(values)
 
     def _infer(self, values: bytes) -> dict[str, Tensor]:
         repeated = self._client.repeated
         self._client.set_input(0, values)
         ran = self._client.run()
         outputs: dict[str, Tensor] = {
-            name: np.frombuffer(self._client.output(index, prod(shape)), np.int8).reshape(shape)
-            for index, (name, shape) in enumerate(self._outputs.items())
+            name: spec.read(self._client.output(index, spec.nbytes))
+            for index, (name, spec) in enumerate(self._ports.outputs.items())
         }
         self._inferences += 1
         if self._client.repeated != repeated:

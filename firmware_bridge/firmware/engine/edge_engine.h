@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define EDGE_ABI 1u
+#define EDGE_ABI 2u
 #define EDGE_MAGIC 0x4D444145u /* "EADM" */
 #define EDGE_ALIGNMENT 16u     /* of the image and of the arena */
 
@@ -44,7 +44,8 @@ typedef struct {
     uint32_t golden; /* offset of n_golden vectors: all inputs, then all outputs */
     uint32_t n_golden;
     uint32_t macs;
-    uint32_t reserved[2];
+    uint32_t monitor; /* offset of what the board decides by; 0: it only computes */
+    uint32_t reserved; /* 0 */
 } edge_header;
 
 typedef struct {

@@ -52,6 +52,27 @@ bool edge_scales_ok(const int32_t *multipliers, const int32_t *shifts, int32_t c
     return true;
 }
 
+static bool loops(uint16_t opcode)
+{
+#define LOOPS(name)           \
+    if (opcode == OP_##name) \
+        return true;
+    EDGE_LOOPS(LOOPS)
+    return opcode >= N_OPERATORS;
+}
+
+bool edge_steps_before(const edge_model *m, const void *record, int32_t first, int32_t count)
+{
+    const uint32_t place = (uint32_t)((const uint8_t *)record - m->image), n = m->header->n_steps;
+    if (first < 0 || count < 1)
+        return false;
+    const uint64_t end = (uint64_t)first + (uint64_t)count;
+    for (uint32_t i = 0; i < n && i < end; i++)
+        if (m->steps[i].record == place || (i >= (uint32_t)first && loops(m->steps[i].opcode)))
+            return false;
+    return end <= n;
+}
+
 static bool step_ok(const edge_model *m, const edge_step *step)
 {
     const edge_ref record = step->record | EDGE_IN_IMAGE;
@@ -91,6 +112,8 @@ static bool tables_ok(const edge_model *m)
         return false;
     if (!inside(h->steps, (uint64_t)h->n_steps * sizeof(edge_step), h->length) ||
         !inside(h->ports, ports * sizeof(edge_port), h->length))
+        return false;
+    if (h->reserved || (h->monitor && (h->monitor % 4 || h->monitor < sizeof *h || !inside(h->monitor, 4, h->length))))
         return false;
     uint64_t vector = 0;
     for (uint32_t i = 0; i < ports; i++) {

@@ -32,6 +32,10 @@ static inline bool edge_apart(edge_ref a, uint64_t a_bytes, edge_ref b, uint64_t
 /* The product of four extents, each 1 to 2^24, or 0 when one is out of range or the product above 2^31. */
 uint64_t edge_extent(int32_t a, int32_t b, int32_t c, int32_t d);
 
+/* For loops: whether steps first to first + count - 1 lie before each step that has this record and run no others
+ * themselves, so that edge_run_step on them ends and they are checked when it does. */
+bool edge_steps_before(const edge_model *m, const void *record, int32_t first, int32_t count);
+
 /* Multipliers and shifts that a kernel may use: shifts from -31 to 30, multipliers not negative. */
 bool edge_scales_ok(const int32_t *multipliers, const int32_t *shifts, int32_t count);
 

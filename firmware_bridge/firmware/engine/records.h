@@ -261,4 +261,7 @@ typedef struct {
     X(resize_nearest) \
     X(resize_bilinear) \
 
+/* Those that run earlier steps again. */
+#define EDGE_LOOPS(X)
+
 #endif
