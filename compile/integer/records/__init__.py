@@ -23,6 +23,7 @@ from edge_ad.compile.integer.records.matrix import (  # isort: skip
     TransposeConvolution,
 )
 from edge_ad.compile.integer.records import arithmetic, moves, pooling  # isort: skip
+from edge_ad.compile.integer.records import spectrum  # isort: skip
 
 __all__ = [
     "IN_IMAGE",
@@ -45,4 +46,5 @@ __all__ = [
     "moves",
     "opcode",
     "pooling",
+    "spectrum",
 ]

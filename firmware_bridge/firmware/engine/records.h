@@ -243,6 +243,29 @@ typedef struct {
     int32_t out_w;
 } edge_resize_bilinear;
 
+typedef struct {
+    edge_ref input;
+    edge_ref bins;
+    edge_ref exponents;
+    edge_ref work;
+    int32_t rows;
+    int32_t log2_size;
+} edge_rfft_rows;
+
+typedef struct {
+    edge_ref input;
+    edge_ref output;
+    edge_ref starts;
+    edge_ref fractions;
+    edge_ref offsets;
+    edge_ref work;
+    int32_t frames;
+    int32_t hop;
+    int32_t bands;
+    int32_t log2_size;
+    int32_t floor;
+} edge_log_mel;
+
 /* X(name) for each operator, in the order of their numbers. */
 #define EDGE_OPERATORS(X) \
     X(fully_connected) \
@@ -260,6 +283,8 @@ typedef struct {
     X(pool) \
     X(resize_nearest) \
     X(resize_bilinear) \
+    X(rfft_rows) \
+    X(log_mel) \
 
 /* Those that run earlier steps again. */
 #define EDGE_LOOPS(X)

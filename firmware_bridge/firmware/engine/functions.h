@@ -1,0 +1,68 @@
+/* Roots, reciprocals, logarithms and tabulated curves; defined in edge_ad/runtime/integer/functions.py. */
+#ifndef EDGE_FUNCTIONS_H
+#define EDGE_FUNCTIONS_H
+
+#include "internal.h"
+
+static inline int16_t edge_int16(int64_t x)
+{
+    return (int16_t)(x > INT16_MAX ? INT16_MAX : x < INT16_MIN ? INT16_MIN : x);
+}
+
+static inline int32_t edge_int32(int64_t x)
+{
+    return (int32_t)(x > INT32_MAX ? INT32_MAX : x < INT32_MIN ? INT32_MIN : x);
+}
+
+/* x * multiplier / 2^31 * 2^shift, rounded once, half up; shift from -31 to 30. */
+static inline int64_t edge_scale_long(int32_t x, int32_t multiplier, int32_t shift)
+{
+    const int32_t total = 31 - shift; /* 1 to 62 */
+    return ((int64_t)x * multiplier + ((int64_t)1 << (total - 1))) >> total;
+}
+
+static inline bool edge_shift_ok(int32_t shift) { return shift >= -31 && shift <= 30; }
+
+/* A function of int16 values by 2^(16 - bits) + 1 of its values, linear between them. */
+static inline int32_t edge_curve_at(const int16_t *table, int32_t bits, int32_t x)
+{
+    const int32_t place = x + 32768, rest = place & ((1 << bits) - 1);
+    const int16_t *at = table + (place >> bits);
+    return at[0] + (((at[1] - at[0]) * rest + (1 << (bits - 1))) >> bits);
+}
+
+/* Whether `table` is one of a curve with these bits. */
+static inline bool edge_curve_ok(const edge_model *m, edge_ref table, int32_t bits)
+{
+    return bits >= 1 && bits <= 14 && edge_readable(m, table, 2 * ((UINT64_C(65536) >> bits) + 1), 2);
+}
+
+/* sqrt(x) = s / 2^t, x > 0, s of 32 bits. Returns s. */
+uint32_t edge_root(uint64_t x, int32_t *t);
+
+/* floor(2^62 / x), x of 32 bits, the highest of which is set. */
+uint32_t edge_reciprocal(uint32_t x);
+
+/* log2(x) in units of 2^-16, x from 1 to 2^63 - 1. */
+int32_t edge_log2(uint64_t x);
+
+/* The spread of n values: with S = sum, V = n * sum of squares - S^2, of which s / 2^t is the root. */
+typedef struct {
+    int64_t total;
+    uint32_t multiplier; /* 2^62 / s */
+    uint32_t s;
+    int32_t t;
+} edge_spread;
+
+/* From `total` and the sum of squares. floor: what V is at least, or, `added`, what is added to it. */
+edge_spread edge_spread_of(int32_t n, int64_t total, uint64_t squares, uint64_t floor, bool added);
+
+/* (n * x - total) / (s / 2^t) in units of 2^-bits. */
+static inline int32_t edge_standardised(const edge_spread *s, int32_t n, int32_t x, int32_t bits)
+{
+    const int32_t shift = 62 - s->t - bits;
+    const int64_t distance = (int64_t)n * x - s->total;
+    return (int32_t)((distance * s->multiplier + ((int64_t)1 << (shift - 1))) >> shift);
+}
+
+#endif
