@@ -53,8 +53,8 @@ def build_image(
     *,
     stripes: bool = True,
 ) -> Image:
-    """The image of a graph alone. golden: as of `write_image`. stripes: the form of the graph that needs the least memory
-    (see `smaller`), not the graph as it is. Raises TargetError as `lower` does."""
+    """The image of a graph alone. golden: as of `write_image`. stripes: in the form that needs the least memory (see
+    `smaller`), not as it is. Raises TargetError as `lower` does."""
     return write_image(lower(smaller(graph, kernels) if stripes else graph, kernels), golden)
 
 

@@ -21,7 +21,7 @@ ALIGNMENT = 16  # of constants and buffers, in bytes
 _MALFORMED = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
 
 Lowering = Callable[["Builder", Node], None]
-OPERATORS: dict[str, Lowering] = {}
+OPERATORS: dict[str, Lowering] = {}  # by kind; those of our own, which no .tflite file has, in small letters
 _EMPTY = Graph((), (), (), ())
 
 
@@ -211,7 +211,7 @@ def _lower_nodes(builder: Builder, graph: Graph) -> None:
         raise TargetError(
             "no board has this operator",
             where=str(unknown[0]),
-            hint=f"there are: {', '.join(sorted(OPERATORS))}",
+            hint=f"there are: {', '.join(sorted(kind for kind in OPERATORS if kind.isupper()))}",
         )
     for node in graph.nodes:
         try:

@@ -24,6 +24,7 @@ from edge_ad.compile.integer.records.matrix import (  # isort: skip
 )
 from edge_ad.compile.integer.records import arithmetic, moves, pooling  # isort: skip
 from edge_ad.compile.integer.records import spectrum  # isort: skip
+from edge_ad.compile.integer.records import maps  # isort: skip
 
 __all__ = [
     "IN_IMAGE",
@@ -43,6 +44,7 @@ __all__ = [
     "TransposeConvolution",
     "arithmetic",
     "header",
+    "maps",
     "moves",
     "opcode",
     "pooling",

@@ -113,14 +113,3 @@ class TransposeConvolution(_Convolving, Record):
     """
 
     C_NAME: ClassVar[str] = "transpose_convolution"
-
-
-@dataclass(frozen=True)
-class ConvolutionWide(_Convolving, Record):
-    """As `Convolution`, but the output is int16 within -32767 to 32767, its zero point 0; the same weights, the same
-    two roundings.
-
-    What is left of the accumulator is finer: for differences of what is nearly equal, which INT8 would round away.
-    """
-
-    C_NAME: ClassVar[str] = "convolution_wide"

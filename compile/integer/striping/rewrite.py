@@ -12,7 +12,7 @@ from edge_ad.compile.integer.operators.moves import copy, places
 from edge_ad.compile.integer.striping.layout import Layout, Region, lay_out
 from edge_ad.compile.integer.striping.rows import row_wise
 
-MOVE = "MOVE"  # kind of our own: the same values at another place
+MOVE = "move"  # kind of our own: the same values at another place
 
 
 def move(builder: Builder, node: Node) -> None:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from edge_ad.compile.integer.graph import Graph, Node, Tensor
 from edge_ad.compile.integer.operators.convolution import PADS, padding
+from edge_ad.compile.integer.operators.maps import FIRST
 from edge_ad.compile.integer.operators.resize import ROWS, row_places
 
 Rows = npt.NDArray[np.int64]
@@ -149,8 +150,47 @@ def _concatenation(graph: Graph, node: Node) -> RowWise | None:
     return elementwise(graph, node)
 
 
+def _pixels(graph: Graph, node: Node) -> RowWise:
+    """The image is whole: its rows are not one stretch of memory."""
+    return RowWise({}, lambda first: {FIRST: first})
+
+
+def _box_mean(graph: Graph, node: Node) -> RowWise:
+    side = node.options["side"]
+    return window_map(graph, node, side, 1, 1, (side // 2, side // 2))
+
+
+def _affine_map(graph: Graph, node: Node) -> RowWise:
+    rows = same_rows(graph.tensors[node.outputs[0]].shape[1])
+    return RowWise(dict.fromkeys((0, 3)[: len(node.inputs) - 2], rows), lambda first: {FIRST: first})
+
+
+def _halve(graph: Graph, node: Node) -> RowWise:
+    source, output = graph.tensors[node.inputs[0]], graph.tensors[node.outputs[0]]
+    return RowWise({0: windows(source.shape[1], output.shape[1], 2, 2, 1, 0)})
+
+
+def _gradient_dissimilarity(graph: Graph, node: Node) -> RowWise:
+    found = window_map(graph, node, 3, 1, 1, (1, 1))
+    return RowWise({0: found.reads[0], 1: found.reads[0]}, found.options)
+
+
+def _stretch_sum(graph: Graph, node: Node) -> RowWise | None:
+    found = _resize(graph, node)
+    if found is None or len(node.inputs) < 2:
+        return found
+    return RowWise({**found.reads, 1: same_rows(graph.tensors[node.outputs[0]].shape[1])}, found.options)
+
+
 ROW_MAPS.update(dict.fromkeys(("CONV_2D", "DEPTHWISE_CONV_2D"), _convolution))
 ROW_MAPS.update(dict.fromkeys(("AVERAGE_POOL_2D", "MAX_POOL_2D"), _pool))
 ROW_MAPS.update(dict.fromkeys(("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"), _resize))
 ROW_MAPS.update(dict.fromkeys(ELEMENTWISE, elementwise))
 ROW_MAPS["CONCATENATION"] = _concatenation
+ROW_MAPS["squared_difference"] = elementwise
+ROW_MAPS["pixels"] = _pixels
+ROW_MAPS["box_mean"] = _box_mean
+ROW_MAPS["affine_map"] = _affine_map
+ROW_MAPS["halve"] = _halve
+ROW_MAPS["gradient_dissimilarity"] = _gradient_dissimilarity
+ROW_MAPS["stretch_sum"] = _stretch_sum

@@ -5,8 +5,8 @@
 #include "internal.h"
 #include "rounding.h"
 
-/* What a kernel writes. CONV_2D is compiled twice, to INT8 and, with EDGE_WIDE, to int16. */
-#ifdef EDGE_WIDE
+/* What a kernel writes. CONV_2D is compiled twice, to INT8 and, with EDGE_INT16, to int16. */
+#ifdef EDGE_INT16
 typedef int16_t edge_out;
 #define EDGE_OUT_LOW (-32767)
 #define EDGE_OUT_HIGH 32767
@@ -26,7 +26,7 @@ typedef int8_t edge_out;
 /* Records of one layout are copied to serve code that they share. */
 #define EDGE_SAME_LAYOUT(a, b) typedef char edge_layout_of_##a[sizeof(edge_##a) == sizeof(edge_##b) ? 1 : -1]
 EDGE_SAME_LAYOUT(depthwise, convolution);
-EDGE_SAME_LAYOUT(convolution_wide, convolution);
+EDGE_SAME_LAYOUT(convolution_int16, convolution);
 EDGE_SAME_LAYOUT(transpose_convolution, convolution);
 EDGE_SAME_LAYOUT(fully_connected_fine, fully_connected);
 

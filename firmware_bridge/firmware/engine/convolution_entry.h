@@ -1,19 +1,19 @@
 /* How the engine calls a kernel of CONV_2D, whose file defines `check` and `run`: compiled to INT8 or to int16. */
-#ifdef EDGE_WIDE
-static edge_convolution fields(const edge_convolution_wide *p)
+#ifdef EDGE_INT16
+static edge_convolution fields(const edge_convolution_int16 *p)
 {
     edge_convolution copy;
     memcpy(&copy, p, sizeof copy);
     return copy;
 }
 
-bool edge_check_convolution_wide(const edge_model *m, const edge_convolution_wide *p)
+bool edge_check_convolution_int16(const edge_model *m, const edge_convolution_int16 *p)
 {
     const edge_convolution copy = fields(p);
     return check(m, &copy);
 }
 
-void edge_run_convolution_wide(const edge_model *m, const edge_convolution_wide *p)
+void edge_run_convolution_int16(const edge_model *m, const edge_convolution_int16 *p)
 {
     const edge_convolution copy = fields(p);
     run(m, &copy);

@@ -13,7 +13,7 @@
 #define EDGE_LANES 16
 
 /* Four values that fit edge_out; or some of them. */
-#ifdef EDGE_WIDE
+#ifdef EDGE_INT16
 #define EDGE_STORE vstrhq_s32
 #define EDGE_STORE_SOME vstrhq_p_s32
 #else
