@@ -39,9 +39,12 @@ class Draft:
         self.tensors.append(Tensor(index, "", data.shape, data.dtype, data=data))
         return index
 
-    def node(self, kind: str, inputs: Sequence[int], output: int, **options: Any) -> int:
-        """Append a node of our own; its output."""
-        self.nodes.append(Node(NO_NODE, kind, tuple(inputs), (output,), options))
+    def node(
+        self, kind: str, inputs: Sequence[int], output: int, *, at: int | None = None, **options: Any
+    ) -> int:
+        """Insert a node of our own before node `at`, by default behind all; its output."""
+        node = Node(NO_NODE, kind, tuple(inputs), (output,), options)
+        self.nodes.insert(len(self.nodes) if at is None else at, node)
         return output
 
     def read_instead(self, old: int, new: int) -> None:
