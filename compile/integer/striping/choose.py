@@ -21,7 +21,7 @@ from edge_ad.compile.integer.striping.rows import ELEMENTWISE, RowWise, row_wise
 ARENA_WORTH = (
     4  # bytes of the image that a byte of the arena is worth: boards have that much more flash than memory
 )
-STEP_BYTES = 80  # of the image that a further step costs: itself and its record, which stripes often share
+STEP_BYTES = 50  # of the image that a further step costs: itself and its record, which stripes often share
 LONGEST = 64  # nodes of a region
 _COUNTS = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 _ABOVE = (

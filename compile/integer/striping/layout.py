@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from edge_ad.compile.integer.graph import Graph, Node
-from edge_ad.compile.integer.striping.rows import Rows, RowWise
+from edge_ad.compile.integer.striping.rows import Reach, Rows, RowWise
+
+_NEVER = -(1 << 40)  # the row of what nobody asks for
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ def lay_out(
             return None
     need = _needs(graph, nodes, outside, stripes)
     held = {}
-    for index in made:
+    for index in sorted(made):
         done = np.concatenate([[0], need[index][:-1]])
         held[index] = Held(done, need[index], done)
     for index in made - outside:
@@ -76,21 +79,60 @@ def _needs(
 ) -> dict[int, Rows]:
     """(stripes,) of each tensor: before which row it is made when a stripe has ended.
 
-    What is read outside advances evenly, everything else by what that asks for.
+    What is read outside advances evenly, everything else as that asks for it. So that the first row of a deep layer
+    does not ask for all rows that its windows reach over at once, it all begins early: before their first row, tensors
+    are at rows below 0, and ask for others' rows as if they had such. A pipeline is filled, then runs evenly.
     """
-    need = {node.outputs[0]: np.zeros(stripes, np.int64) for node, _ in nodes}
-    share = np.arange(1, stripes + 1)
+    most = _totals(graph, nodes, outside)
+    before = _asked(graph, nodes, outside, most, np.array([-1.0, 0.0]))
+    early = max((rows[1] / max(1, rows[1] - rows[0]) for index, rows in before.items() if most[index]), default=0)
+    at = 1 - (1 + max(early, 0)) * (1 - np.arange(1, stripes + 1) / stripes)
+    asked = _asked(graph, nodes, outside, most, at)
+    return {index: np.clip(rows, 0, most[index]) for index, rows in asked.items()}
+
+
+def _asked(
+    graph: Graph, nodes: Sequence[tuple[Node, RowWise]], outside: frozenset[int], most: dict[int, int],
+    at: npt.NDArray[np.float64],
+) -> dict[int, Rows]:  # fmt: skip
+    """Before which row each tensor has to be when what is read outside is at these shares of its rows; may be below
+    0."""
+    need = {node.outputs[0]: np.full(len(at), _NEVER) for node, _ in nodes}
     for node, rule in reversed(nodes):
         output = node.outputs[0]
         if output in outside:
-            rows = graph.tensors[output].shape[1]
-            need[output] = np.maximum(need[output], -(-rows * share // stripes))
+            rows = np.ceil(graph.tensors[output].shape[1] * at).astype(np.int64)
+            need[output] = np.maximum(need[output], rows)
+        need[output] = np.minimum(need[output], most[output])
         for position, reach in rule.reads.items():
             source = node.inputs[position]
-            if source in need:
-                asked = np.where(need[output] > 0, reach.end[need[output] - 1], 0)
-                need[source] = np.maximum(need[source], asked)
+            if source in need and most[output]:
+                need[source] = np.maximum(need[source], _end_of(reach, need[output]))
     return need
+
+
+def _end_of(reach: Reach, rows: Rows) -> Rows:
+    """Before which row of the input `rows` rows of the output need it; below 1, as evenly as rows follow each other."""
+    first, last = int(reach.end[0]), int(reach.end[-1])
+    slope = (last - first) / (len(reach.end) - 1) if len(reach.end) > 1 else last
+    before = first - np.floor(slope * (1 - rows)).astype(np.int64)
+    return np.where(rows > 0, reach.end[np.maximum(rows, 1) - 1], before)
+
+
+def _totals(
+    graph: Graph, nodes: Sequence[tuple[Node, RowWise]], outside: frozenset[int]
+) -> dict[int, int]:
+    """How many rows of each tensor are made in all: every row of what is read outside, of others what these need."""
+    most = {node.outputs[0]: 0 for node, _ in nodes}
+    for node, rule in reversed(nodes):
+        output = node.outputs[0]
+        if output in outside:
+            most[output] = graph.tensors[output].shape[1]
+        for position, reach in rule.reads.items():
+            source = node.inputs[position]
+            if source in most and most[output]:
+                most[source] = max(most[source], int(reach.end[most[output] - 1]))
+    return most
 
 
 def _with_start(index: int, held: dict[int, Held], nodes: Sequence[tuple[Node, RowWise]]) -> Held:
