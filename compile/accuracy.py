@@ -35,7 +35,11 @@ def measure(
     more: dict[str, Spec | None] = {}
     if labelled.points:
         more = {f"series_{name}": series_figures(labelled, scores.scores) for name, scores in both.items()}
-    elif float_.maps is not None and any(item.mask is not None for item in labelled.items):
+    elif (
+        float_.maps is not None
+        and compiled.maps is not None
+        and any(item.mask is not None for item in labelled.items)
+    ):
         more = _pixel_figures(labelled, both, pad)
     return evaluate_test(
         labels=[item.anomalous for item in labelled.items],

@@ -26,7 +26,7 @@ class Assembled:
     payload: Payload
     report: PayloadReport
     figures: FigureData
-    measurement: Measurement
+    measurement: Measurement | None
     test_items: list[LabelledInput]
 
 
@@ -51,7 +51,7 @@ def assemble(detector: Detector, form: Verified, payload: Payload, files: dict[s
         parity=ExportParity(n=form.parity.n, worst=form.parity.worst, allowed=form.parity.allowed),
         budget=payload.budget,
         stand_in=bool(payload.architectures) and platform.machine() not in payload.architectures,
-        decisions=_decisions(detector, form),
+        decisions=_decisions(detector, form, payload),
         warnings=_warnings(form),
     )
     figures = FigureData(
@@ -63,19 +63,23 @@ def assemble(detector: Detector, form: Verified, payload: Payload, files: dict[s
         test_compiled=None if test is None else test.compiled.scores,
         examples=[] if test is None or detector.input.modality != "image" else _examples(form, test),
     )
-    measurement = Measurement(
-        target=payload.target,
-        float_us=timing.float_us,
-        compiled_us=timing.compiled_us,
-        ratio=timing.ratio,
-        runs=timing.runs,
-        threads=info.threads,
-        isa=info.isa,
+    measurement = (
+        None
+        if timing is None
+        else Measurement(
+            target=payload.target,
+            float_us=timing.float_us,
+            compiled_us=timing.compiled_us,
+            ratio=timing.ratio,
+            runs=timing.runs,
+            threads=info.threads,
+            isa=info.isa,
+        )
     )
     return Assembled(payload, report, figures, measurement, [] if test is None else test.labelled.items)
 
 
-def _decisions(detector: Detector, form: Verified) -> list[Decision]:
+def _decisions(detector: Detector, form: Verified, payload: Payload) -> list[Decision]:
     threshold = form.thresholds.compiled
     allowed = threshold.n + 1 - threshold.rank
     noun = detector.input.noun
@@ -87,7 +91,7 @@ def _decisions(detector: Detector, form: Verified) -> list[Decision]:
             text=f"The exported float network agrees with the fitted one within {form.parity.worst:.1g} of its "
             f"largest output on {form.parity.n} {noun}s (allowed {form.parity.allowed:g}).",
         ),
-        *(Decision(stage="quantize", text=text) for text in form.compiled.lowered.decisions),
+        *(Decision(stage="quantize", text=text) for text in payload.decisions),
         *(decision for decision in own if decision.stage != "simplify"),
         Decision(
             stage="threshold",

@@ -7,6 +7,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +20,8 @@ from edge_ad.runtime.engines.base import Engine, Tensor
 
 OPSET = 20
 PARITY_RTOL = 1e-3  # float32 convolutions summed in another order; measured 1e-6 to 1e-4
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,8 @@ class Captured:
     onnx: the part to be quantized. front, tail: what comes before and after it and stays exact, or None. The front's
     outputs are called `edge_0`, `edge_1`, …; the core takes the first of them under the same names, the tail takes the
     core's outputs (`core_0`, …) and the front's others. exact_types, pixels: as `Staged`'s. network: where all of it
-    comes from, for targets that do not go by ONNX; None for a network that came as ONNX.
+    comes from, for targets that do not go by ONNX; None for a network that came as ONNX. detector: the same, for
+    boards.
     """
 
     onnx: bytes
@@ -56,6 +60,15 @@ class Captured:
     exact_types: tuple[str, ...] = ()
     pixels: bool = False
     network: nn.Module | None = None
+    detector: Detector | None = field(default=None, compare=False)
+    _made: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def once(self, key: tuple[Any, ...], make: Callable[[], Made]) -> Made:
+        """What `make` gives, made once: several targets take the same files."""
+        if key not in self._made:
+            self._made[key] = make()
+        found: Made = self._made[key]
+        return found
 
 
 @dataclass(frozen=True)
@@ -75,7 +88,9 @@ def capture(detector: Detector, opset: int = OPSET) -> Captured:
     """
     if isinstance(detector, CameAsOnnx):
         stages = detector.onnx_stages(opset)
-        return Captured(stages.core, detector.input, detector.outputs, stages.front, stages.tail)
+        return Captured(
+            stages.core, detector.input, detector.outputs, stages.front, stages.tail, detector=detector
+        )
     example = torch.zeros(detector.input.shape, dtype=getattr(torch, detector.input.dtype))
     parts = {
         name: CapturedPart(
@@ -91,7 +106,9 @@ def capture(detector: Detector, opset: int = OPSET) -> Captured:
     network = detector.simplified()
     if not isinstance(network, Staged):
         onnx = _export(network, (example,), [detector.input.name], detector.outputs, opset)
-        return Captured(onnx, detector.input, detector.outputs, parts=parts, network=network)
+        return Captured(
+            onnx, detector.input, detector.outputs, parts=parts, network=network, detector=detector
+        )
     edges = as_tuple(network.front(example))
     names = [f"edge_{i}" for i in range(len(edges))]
     n = network.core_inputs
@@ -110,6 +127,18 @@ def capture(detector: Detector, opset: int = OPSET) -> Captured:
         exact_types=network.exact_types,
         pixels=network.pixels,
         network=network,
+        detector=detector,
+    )
+
+
+def unexported(detector: Detector) -> Captured:
+    """A detector's network for targets that do not go by ONNX, none of it exported."""
+    parts = {
+        name: CapturedPart(b"", part.inputs, part.network, part.shape, part.outputs, detector.outputs)
+        for name, part in detector.parts().items()
+    }
+    return Captured(
+        b"", detector.input, detector.outputs, parts=parts, network=detector.simplified(), detector=detector
     )
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from edge_ad.bundle.atomic import write_atomic
 from edge_ad.compile.integer.graph import Graph, Tensor
 from edge_ad.compile.integer.image import KERNEL_SETS, Image
-from edge_ad.compile.tflite_bundle import ImageTarget, image_for, output_names, read_network
+from edge_ad.compile.target import ImageTarget
+from edge_ad.compile.tflite_bundle import image_for, output_names, read_network
 from edge_ad.errors import UsageError
 from edge_ad.firmware_bridge.host_library import ENGINE
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,8 +14,11 @@ import edge_ad
 from edge_ad.bundle.archive import write_bundle
 from edge_ad.bundle.atomic import write_atomic
 from edge_ad.bundle.manifest import FileEntry, Golden, Manifest, Payload
+from edge_ad.compile import board_payload
 from edge_ad.compile.assemble import Assembled, assemble
 from edge_ad.compile.capture import capture
+from edge_ad.compile.integer.detectors import board_detector
+from edge_ad.compile.integer.image import Image
 from edge_ad.compile.report.html import render
 from edge_ad.compile.report.model import (
     BundleInfo,
@@ -25,7 +28,7 @@ from edge_ad.compile.report.model import (
     TeacherInfo,
     report_json,
 )
-from edge_ad.compile.target import Precision, Target
+from edge_ad.compile.target import ImageTarget, Precision, Target
 from edge_ad.compile.verify import Stage, Verified, verified
 from edge_ad.data.inputs import Normals, find_normals
 from edge_ad.detectors import load_detector
@@ -42,12 +45,14 @@ _TOOLS = ("edge-ad", "torch", "onnx", "onnxscript", "openvino", "nncf", "numpy")
 
 @dataclass(frozen=True)
 class Compiled:
-    """What a compile made: the bundle, its digest, the report, and the HTML file beside the bundle."""
+    """What a compile made: the bundle, its digest, the report, and the HTML file beside the bundle. images: of boards,
+    by target."""
 
     bundle: Path
     digest: str
     report: Report
     html: Path
+    images: dict[str, Image] = field(default_factory=dict)
 
 
 def compile_bundle(
@@ -72,6 +77,9 @@ def compile_bundle(
     """
     _check_arguments(targets, precision, out)
     detector = load_detector(model)
+    for target in targets:
+        if isinstance(target, ImageTarget):
+            board_detector(detector, target.name)  # refuses those that no board takes
     normals = find_normals(detector.splits, data, detector.input)
     order = np.arange(len(normals.threshold))
     planned = calibrate_threshold(order, max_false_alarms)  # refuses what n cannot support
@@ -80,13 +88,14 @@ def compile_bundle(
     done = stage("capture", 1)
     captures = {opset: capture(detector, opset) for opset in sorted({target.opset for target in targets})}
     done()
-    parts: list[Assembled] = []
     members: dict[str, bytes] = {}
-    for target, chosen in forms(targets, precision):
+    images: dict[str, Image] = {}
+    made: dict[str, Assembled] = {}
+    for group, chosen in _groups(forms(targets, precision)):
         with verified(
             detector,
-            captures[target.opset],
-            target,
+            captures[group[0].opset],
+            group,
             chosen,
             data,
             normals,
@@ -95,9 +104,13 @@ def compile_bundle(
             threshold_range,
             stage,
         ) as form:
-            payload, files = _payload(detector, form)
-            members |= files
-            parts.append(assemble(detector, form, payload, files))
+            for target, payload, files, image in _payloads(detector, form, group):
+                members |= files
+                if image is not None:
+                    images[target.name] = image
+                own = replace(form, target=target)
+                made[target.name] = assemble(detector, own, payload, files)
+    parts = [made[target.name] for target, _ in forms(targets, precision)]
     report = _report(out.stem, detector, normals, parts)
     done = stage("report and bundle", 2)
     figures = [part.figures for part in parts]
@@ -117,13 +130,13 @@ def compile_bundle(
     full = report.model_copy(
         update={
             "bundle": BundleInfo(name=out.stem, digest=digest),
-            "measurement": [part.measurement for part in parts],
+            "measurement": [part.measurement for part in parts if part.measurement is not None],
         }
     )
     html = out.with_suffix(".html")
     write_atomic(html, render(full, figures).encode())
     done()
-    return Compiled(out, digest, full, html)
+    return Compiled(out, digest, full, html, images)
 
 
 def forms(targets: Sequence[Target], precision: Precision | None) -> Iterator[tuple[Target, Precision]]:
@@ -133,6 +146,23 @@ def forms(targets: Sequence[Target], precision: Precision | None) -> Iterator[tu
         if precision is None:
             for other in target.also:
                 yield replace(target, name=f"{target.name}-{other}"), other
+
+
+Group = tuple[list[Target], Precision]
+
+
+def _groups(wanted: Iterable[tuple[Target, Precision]]) -> list[Group]:
+    """Boards' targets together: they share everything but how weights are packed, and give the same bytes."""
+    groups: list[Group] = []
+    boards: list[Target] = []
+    for target, precision in wanted:
+        if not isinstance(target, ImageTarget):
+            groups.append(([target], precision))
+            continue
+        if not boards:
+            groups.append((boards, precision))
+        boards.append(target)
+    return groups
 
 
 def tool_versions() -> dict[str, str]:
@@ -155,6 +185,25 @@ def _check_arguments(targets: Sequence[Target], precision: Precision | None, out
         raise UsageError("a bundle's name must be printable", where=repr(out.name))
     if not out.parent.is_dir():
         raise UsageError("there is no such folder", where=out.parent, hint="make it first")
+
+
+def _payloads(
+    detector: Detector, form: Verified, group: list[Target]
+) -> Iterator[tuple[Target, Payload, dict[str, bytes], Image | None]]:
+    """Target, manifest entry, files, and for boards the image, of each target that was verified together."""
+    lowered = form.compiled.lowered
+    if lowered.board is None:
+        yield form.target, *_payload(detector, form), None
+        return
+    vectors = board_payload.prove(lowered, form.golden_inputs)
+    built_on = {"isa": form.engine.isa, "kernels": form.engine.details.get("kernels", "")}
+    for target in group:
+        assert isinstance(target, ImageTarget)
+        made = board_payload.payload_of(
+            lowered, form.compiled.head, target, form.compiled.engine, form.golden_inputs, vectors, form.thresholds
+        )  # fmt: skip
+        payload = made.payload.model_copy(update={"drift": form.drift, "built_on": built_on})
+        yield target, payload, made.files, made.image
 
 
 def _payload(detector: Detector, form: Verified) -> tuple[Payload, dict[str, bytes]]:

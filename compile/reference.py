@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_ad.bundle.manifest import HeadSpec, InputSpec
-from edge_ad.compile.integer.graph import Graph
+from edge_ad.compile.integer.graph import Graph, batched
 from edge_ad.compile.integer.image import build_image
-from edge_ad.errors import MissingDependencyError, ModelError, ParityError
+from edge_ad.compile.integer.quantized import Quantized
+from edge_ad.errors import ParityError
 from edge_ad.firmware_bridge.host_library import HostModel
 from edge_ad.runtime.golden import SCORE, npz_bytes
 from edge_ad.runtime.heads import INPUT, evaluate
@@ -40,33 +41,12 @@ class Network:
         return HostModel(image.content, max(image.plan.size, 16))
 
     @cached_property
-    def _interpreter(self) -> Any:
-        try:
-            from ai_edge_litert.interpreter import Interpreter, OpResolverType
-        except ImportError as error:
-            raise MissingDependencyError(
-                "compiling .tflite files needs the package 'ai-edge-litert'",
-                hint="pip install 'edge-ad[compile]'",
-            ) from error
-        try:
-            interpreter = Interpreter(
-                model_content=self.content,
-                experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
-                num_threads=1,
-            )
-            interpreter.allocate_tensors()
-        except (RuntimeError, ValueError) as error:
-            raise ModelError(f"LiteRT refuses the network ({str(error).strip().splitlines()[-1]})") from error
-        return interpreter
+    def _quantized(self) -> Quantized:
+        return Quantized(self.content, self.graph)
 
     def reference(self, values: Int8Array) -> list[Int8Array]:
         """Outputs of LiteRT's reference kernels, flat, for one input."""
-        interpreter = self._interpreter
-        detail = interpreter.get_input_details()[0]
-        interpreter.set_tensor(detail["index"], values.reshape(detail["shape"]))
-        interpreter.invoke()
-        by_index = {d["index"]: d for d in interpreter.get_output_details()}
-        return [interpreter.get_tensor(by_index[i]["index"]).copy().ravel() for i in self.graph.outputs]
+        return [np.asarray(y, np.int8).ravel() for y in self._quantized.reference([values])]
 
     def results(self, values: Int8Array) -> list[Int8Array]:
         """Outputs of the engine, flat, for one input."""
@@ -100,7 +80,7 @@ def golden_vectors(
     ]
     inputs += [rng.integers(-128, 128, spec.shape).astype(np.int8) for _ in range(N_RANDOM)]
     outputs = [prove(network, values) for values in inputs]
-    shapes = [_batched(network.graph.tensors[i].shape) for i in network.graph.outputs]
+    shapes = [batched(network.graph.tensors[i].shape) for i in network.graph.outputs]
     arrays = {
         name: np.concatenate([o[n].reshape(shapes[n]) for o in outputs])
         for n, name in enumerate(network.outputs)
@@ -143,7 +123,3 @@ def scores_of(
         outputs = dict(zip(network.outputs, (y[None] for y in network.results(values)), strict=True))
         scores.append(evaluate(head, {INPUT: values, **outputs}).scores[0])
     return np.array(scores, np.float32)
-
-
-def _batched(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return shape if len(shape) > 1 and shape[0] == 1 else (1, *shape)

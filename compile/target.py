@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from edge_ad.bundle.manifest import Budget
 from edge_ad.compile.capture import OPSET, Captured
 from edge_ad.compile.cost import Cost
+from edge_ad.compile.integer.image import Image
+from edge_ad.compile.integer.lower import KernelSet
 from edge_ad.runtime.engines.base import Tensor
+
+if TYPE_CHECKING:
+    from edge_ad.compile.integer.detectors.form import BoardForm
 
 Precision = Literal["fp32", "fp16", "int8"]
 
@@ -25,7 +30,9 @@ class Calibration:
 @dataclass(frozen=True)
 class Lowered:
     """A network in a target's own form. files: contents by name; model: the one that the engine opens; parts: those
-    of the further networks that the score head calls, by name. options: the engine's, beside the target's."""
+    of the further networks that the score head calls, by name. options: the engine's, beside the target's. engine: what
+    opens it on the compiling machine, the target's own unless it says another. board: for boards, what it is made of.
+    """
 
     precision: Precision
     files: dict[str, bytes]
@@ -34,6 +41,8 @@ class Lowered:
     decisions: list[str] = field(default_factory=list)
     parts: dict[str, str] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
+    engine: str | None = None
+    board: BoardForm | None = None
 
 
 @dataclass(frozen=True)
@@ -63,3 +72,22 @@ class Target:
     architectures: tuple[str, ...] = ()
     golden: Callable[[Lowered, list[Tensor]], tuple[float, str]] | None = None
     limits: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What an image costs on a target. over: one clause for each limit that it breaks on every board; notes: of
+    boards that it fits and does not fit."""
+
+    budget: Budget
+    over: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageTarget(Target):
+    """A target that takes model images. kernels: the set that weights are packed for. fit: of an image and its number
+    of weights and biases."""
+
+    kernels: KernelSet
+    fit: Callable[[Image, int], Fit]

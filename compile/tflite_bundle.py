@@ -7,7 +7,7 @@ those of LiteRT's reference kernels before anything is written.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,7 +18,6 @@ import numpy as np
 import edge_ad
 from edge_ad.bundle.archive import write_bundle
 from edge_ad.bundle.manifest import (
-    Budget,
     DetectorInfo,
     FileEntry,
     Golden,
@@ -30,10 +29,9 @@ from edge_ad.bundle.manifest import (
 )
 from edge_ad.compile.integer.graph import Graph, Tensor, batched
 from edge_ad.compile.integer.image import Image, build_image
-from edge_ad.compile.integer.lower import KernelSet
 from edge_ad.compile.integer.read import parse_tflite, read_content
 from edge_ad.compile.reference import Network, golden_vectors, image_vectors, scores_of
-from edge_ad.compile.target import Target
+from edge_ad.compile.target import ImageTarget, Target
 from edge_ad.errors import BudgetError, ModelError, TargetError, UsageError
 from edge_ad.metrics.rejection import rejection_band
 from edge_ad.metrics.threshold import allowed_thresholds, calibrate_threshold, reference_quantiles
@@ -43,24 +41,6 @@ HeadName = Literal["mse", "value", "max"]
 HEADS: tuple[HeadName, ...] = ("mse", "value", "max")
 MODEL = "model.bin"
 _TOOLS = ("ai-edge-litert", "numpy")
-
-
-@dataclass(frozen=True)
-class Fit:
-    """What an image costs on a target. over: one clause for each limit that it breaks on every board; notes: of
-    boards that it fits and does not fit."""
-
-    budget: Budget
-    over: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImageTarget(Target):
-    """A target that takes model images. kernels: the set that weights are packed for."""
-
-    kernels: KernelSet
-    fit: Callable[[Image, int], Fit]
 
 
 @dataclass(frozen=True)
@@ -88,7 +68,7 @@ def image_for(
     """The model image of a graph for a target. Raises TargetError, and BudgetError, unless `check` is false, when
     the target has no room for it."""
     image = build_image(graph, target.kernels, vectors)
-    fit = target.fit(image, parameters(graph))
+    fit = target.fit(image, graph.parameters)
     if check and fit.over:
         raise BudgetError(
             f"the network does not fit: {'; '.join(fit.over)}", where=target.name,
@@ -178,11 +158,6 @@ def output_names(graph: Graph) -> list[str]:
     return ["output"] if n == 1 else [f"output_{i}" for i in range(n)]
 
 
-def parameters(graph: Graph) -> int:
-    """Elements of all constants that are weights or biases: what has a scale."""
-    return sum(t.size for t in graph.tensors if t.data is not None and t.scales)
-
-
 def _check_arguments(out: Path, data: Path | None, rate: float | None) -> None:
     if (data is None) != (rate is None):
         raise UsageError(
@@ -239,7 +214,7 @@ def _payload(
     thresholds: PayloadThresholds | None, n_golden: int,
 ) -> tuple[Payload, dict[str, bytes]]:  # fmt: skip
     model = f"payload/{target.name}/{MODEL}"
-    fit = target.fit(image, parameters(graph))
+    fit = target.fit(image, graph.parameters)
     outputs = {n: list(batched(_output(graph, i).shape)) for i, n in enumerate(names)}
     payload = Payload(
         target=target.name,

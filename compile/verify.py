@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from edge_ad.bundle.manifest import Drift, HeadSpec, Thresholds
+from edge_ad.compile import board_payload
 from edge_ad.compile.accuracy import measure
 from edge_ad.compile.capture import Captured, Parity, check_parity
 from edge_ad.compile.latency import Latency, compare
 from edge_ad.compile.scores import Scores, batches, run, score
-from edge_ad.compile.target import Calibration, Lowered, Precision, Target
+from edge_ad.compile.target import Calibration, ImageTarget, Lowered, Precision, Target
 from edge_ad.data.inputs import Labelled, Normals, find_labelled
 from edge_ad.detectors.base import Detector
 from edge_ad.metrics.drift import drift
@@ -24,6 +25,7 @@ from edge_ad.metrics.rejection import rejection_band
 from edge_ad.metrics.threshold import allowed_thresholds, calibrate_threshold, reference_quantiles
 from edge_ad.runtime.engines import open_model
 from edge_ad.runtime.engines.base import Engine, EngineInfo, Tensor
+from edge_ad.runtime.engines.image import ImageEngine
 
 N_PARITY = 4
 Stage = Callable[[str, int], Callable[[], None]]  # (what, how many) -> called once for each one done
@@ -53,7 +55,7 @@ class TestScores:
 
 @dataclass(frozen=True)
 class Verified:
-    """Everything that is known of one compiled payload."""
+    """Everything that is known of one compiled payload. latency: None for boards, which this machine is none of."""
 
     target: Target
     float_: Form
@@ -62,7 +64,7 @@ class Verified:
     thresholds: Thresholds
     drift: Drift
     test: TestScores | None
-    latency: Latency
+    latency: Latency | None
     engine: EngineInfo
     golden_inputs: list[Tensor]
 
@@ -71,7 +73,7 @@ class Verified:
 def verified(
     detector: Detector,
     captured: Captured,
-    target: Target,
+    targets: Sequence[Target],
     precision: Precision,
     data: Path,
     normals: Normals,
@@ -80,12 +82,13 @@ def verified(
     threshold_range: tuple[float, float] | None,
     stage: Stage,
 ) -> Iterator[Verified]:
-    """Lower for `target`, prove float parity first, quantize, calibrate the threshold, measure drift.
+    """Lower for a target, prove float parity first, quantize, calibrate the threshold, measure drift.
 
-    The engines stay open inside the context. Raises ParityError before anything is quantized when the export
-    is not the fitted network.
+    targets: one, or several boards' whose results are the same to the bit. The engines stay open inside the context.
+    Raises ParityError before anything is quantized when the export is not the fitted network, BudgetError for boards
+    that it does not fit.
     """
-    spec = detector.input
+    spec, target = detector.input, targets[0]
 
     def calibration() -> Iterator[Tensor]:
         return batches(normals.calibration, spec)
@@ -101,10 +104,17 @@ def verified(
             done = stage("quantize", len(normals.calibration) * (1 + len(captured.parts)))
             inputs = Calibration(lambda: _ticking(calibration(), done), len(normals.calibration))
             lowered = target.lower(captured, precision, inputs)
+            if lowered.board is not None:
+                boards = [board for board in targets if isinstance(board, ImageTarget)]
+                board_payload.require_fit(captured, lowered, inputs, boards)
             engine = _open(target, lowered, Path(folder) / "compiled")
         done = stage("calibrate the threshold", 2 * (len(normals.calibration) + len(normals.threshold)))
         float_ = _form(detector, float_lowered, float_engine, normals, done)
-        compiled = _form(detector, lowered, engine, normals, done)
+        if lowered.board is None:
+            compiled = _form(detector, lowered, engine, normals, done)
+        else:
+            compiled = _board_form(detector, target, lowered, engine, Path(folder) / "scored", normals, done)
+        engine = compiled.engine
         threshold = calibrate_threshold(compiled.normal.scores, max_false_alarms)
         thresholds = Thresholds(
             float_=calibrate_threshold(float_.normal.scores, max_false_alarms),
@@ -113,13 +123,13 @@ def verified(
             reference=reference_quantiles(compiled.normal.scores),
             allowed=allowed_thresholds(compiled.normal.scores, threshold, threshold_range),
         )
-        float_, compiled = (
-            replace(form, head=detector.finish_head(form.head, own))
-            for form, own in ((float_, thresholds.float_), (compiled, threshold))
-        )
-        done = stage("compare latency", 1)
-        latency = compare(float_engine, engine, next(calibration()))
-        done()
+        float_ = replace(float_, head=detector.finish_head(float_.head, thresholds.float_))
+        latency = None
+        if lowered.board is None:
+            compiled = replace(compiled, head=detector.finish_head(compiled.head, threshold))
+            done = stage("compare latency", 1)
+            latency = compare(float_engine, engine, next(calibration()))
+            done()
         yield Verified(
             target=target,
             float_=float_,
@@ -138,8 +148,11 @@ def _open(target: Target, lowered: Lowered, folder: Path) -> Engine:
     folder.mkdir()
     for name, content in lowered.files.items():
         (folder / name).write_bytes(content)
+    if lowered.board is not None:
+        return ImageEngine(folder / lowered.model, **lowered.options, parts=lowered.board.parts)
     parts = {name: folder / file for name, file in lowered.parts.items()}
-    return open_model(target.engine, folder / lowered.model, {**target.options, **lowered.options}, parts)
+    engine = lowered.engine or target.engine
+    return open_model(engine, folder / lowered.model, {**target.options, **lowered.options}, parts)
 
 
 def _form(
@@ -150,6 +163,23 @@ def _form(
     head = detector.fit_head(outputs, engine.parts)
     normal = score(engine, head, batches(normals.threshold, detector.input), done)
     return Form(lowered, engine, head, normal)
+
+
+def _board_form(
+    detector: Detector, target: Target, lowered: Lowered, engine: Engine, folder: Path, normals: Normals,
+    done: Callable[[], None],
+) -> Form:  # fmt: skip
+    """The same by the board's engine: the head is fitted on what the image's integers stand for, then becomes a part of
+    the image."""
+    form = lowered.board
+    assert form is not None
+    outputs = (
+        form.dequantized(made) for made in run(engine, batches(normals.calibration, detector.input), done)
+    )
+    finished, head = board_payload.finish(lowered, detector.fit_head(outputs, engine.parts))
+    engine = _open(target, finished, folder)
+    normal = score(engine, head, batches(normals.threshold, detector.input), done)
+    return Form(finished, engine, head, normal)
 
 
 def _test(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,11 @@ from torch import nn
 
 from edge_ad.bundle.manifest import Budget
 from edge_ad.compile import litert, openvino_ir
-from edge_ad.compile.capture import Captured, CapturedPart
+from edge_ad.compile import litert_stages as stages
+from edge_ad.compile.capture import Captured
 from edge_ad.compile.cost import Cost, count
 from edge_ad.compile.target import Calibration, Lowered, Precision, Target
 from edge_ad.detectors.base import Staged, as_tuple
-from edge_ad.errors import TargetError
 from edge_ad.runtime.engines.base import Tensor
 from edge_ad.runtime.engines.litert import LiteRtEngine
 
@@ -27,17 +26,13 @@ _FLOOR = 1e-3  # of a golden tolerance: float32 sums in another order
 
 def lower(captured: Captured, precision: Precision, calibration: Calibration | None) -> Lowered:
     """Torch to .tflite, stage by stage; the middle one quantized, inputs and outputs too, when `precision` is int8."""
-    if captured.network is None:
-        raise TargetError("takes fitted detectors only, this network came as ONNX", where="litert",
-                          hint="use onnx-cpu or openvino-cpu for it")  # fmt: skip
-    staged = _staged(captured.network)
+    staged = stages.stages_of(captured, "litert")
+    calibration = calibration if precision == "int8" else None
     with torch.no_grad():
-        files, decisions = _files(captured, staged, calibration if precision == "int8" else None)
-        for name, part in captured.parts.items():
-            files[f"{name}.tflite"] = _part(
-                part, name, captured.network, calibration if precision == "int8" else None
-            )
-            decisions.append(f"The score head calls a further network, '{name}', compiled in the same way.")
+        files, decisions = _files(captured, staged, calibration)
+    for name in captured.parts:
+        files[f"{name}.tflite"] = stages.part(captured, name, calibration)
+        decisions.append(f"The score head calls a further network, '{name}', compiled in the same way.")
     options: dict[str, Any] = {"outputs": list(captured.outputs), "precision": precision}
     options |= {stage: f"{stage}.tflite" for stage in ("front", "tail") if f"{stage}.tflite" in files}
     options |= {"part_outputs": {name: list(part.outputs) for name, part in captured.parts.items()}}
@@ -45,24 +40,12 @@ def lower(captured: Captured, precision: Precision, calibration: Calibration | N
     return Lowered(precision, files, MODEL, _cost(captured, precision), decisions, parts, options)
 
 
-def _staged(network: nn.Module) -> Staged:
-    """Front, middle and tail of a network; one that has no stages is all middle."""
-    if isinstance(network, Staged):
-        return network
-    staged: Any = getattr(network, "staged", None)
-    return Staged(nn.Identity(), network, None) if staged is None else staged()
-
-
 def _files(
     captured: Captured, staged: Staged, calibration: Calibration | None
 ) -> tuple[dict[str, bytes], list[str]]:
-    example = torch.zeros(captured.input.shape, dtype=getattr(torch, captured.input.dtype))
-    edges = as_tuple(staged.front(example))
-    n = staged.core_inputs
-    core = litert.convert(staged.core, edges[:n], what="the network")
+    core = stages.core(captured, staged, calibration)
     decisions = []
     if calibration is not None:
-        core = litert.quantize(core, _core_inputs(staged, calibration), pixels=staged.pixels)
         kept = litert.float_operators(core)
         decisions = [
             f"INT8 ranges from {calibration.count} normal {captured.input.noun}s; weights symmetric per channel, "
@@ -70,43 +53,22 @@ def _files(
             "What comes before and what makes the score of its outputs stays in float32, in files of their own.",
             f"Operators kept in float32: {', '.join(kept) if kept else 'none'}.",
         ]
+    given = stages.example(captured)
+    edges = as_tuple(staged.front(given))
     files = {MODEL: core}
     if not _only_casts(staged.front):
-        files["front.tflite"] = litert.convert(staged.front, (example,), what="what comes before the network")
+        files["front.tflite"] = litert.convert(staged.front, (given,), what="what comes before the network")
     if staged.tail is not None:
-        made = as_tuple(staged.core(*edges[:n]))
-        files["tail.tflite"] = litert.convert(staged.tail, (*made, *edges[n:]), what="what makes the score")
+        made = as_tuple(staged.core(*edges[: staged.core_inputs]))
+        files["tail.tflite"] = litert.convert(
+            staged.tail, (*made, *edges[staged.core_inputs :]), what="what makes the score"
+        )
     return files, decisions
 
 
 def _only_casts(front: nn.Module) -> bool:
     """Whether a front hands its input on as it is, but for its type; the engine does that itself."""
     return isinstance(front, nn.Identity) or getattr(front, "only_casts", False)
-
-
-def _core_inputs(staged: Staged, calibration: Calibration) -> Iterator[list[Tensor]]:
-    for batch in calibration.batches():
-        edges = as_tuple(staged.front(torch.from_numpy(np.ascontiguousarray(batch))))
-        yield [edge.numpy() for edge in edges[: staged.core_inputs]]
-
-
-def _part(part: CapturedPart, name: str, network: nn.Module, calibration: Calibration | None) -> bytes:
-    """A further network, quantized on what the main one hands it."""
-    assert part.network is not None
-    content = litert.convert(part.network, (torch.zeros(part.shape),), what=f"the network '{name}'")
-    if calibration is None:
-        return content
-    feeds = [
-        [batch]
-        for one in calibration.batches()
-        for batch in part.inputs(_named(network, one, part.main_outputs))
-    ]
-    return litert.quantize(content, feeds, pixels=False)
-
-
-def _named(network: nn.Module, batch: Tensor, names: tuple[str, ...]) -> dict[str, Tensor]:
-    made = as_tuple(network(torch.from_numpy(np.ascontiguousarray(batch))))
-    return {name: value.numpy() for name, value in zip(names, made, strict=True)}
 
 
 def _cost(captured: Captured, precision: Precision) -> Cost:

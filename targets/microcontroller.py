@@ -1,18 +1,19 @@
-"""Microcontrollers and the POSIX board: full-INT8 .tflite files, compiled to model images for the board engine."""
+"""Microcontrollers and the POSIX board: fitted detectors and full-INT8 .tflite files, as the board engine's images."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
-from typing import NoReturn
 
 from edge_ad.bundle.manifest import Budget
+from edge_ad.compile import board_payload
 from edge_ad.compile.capture import Captured
 from edge_ad.compile.integer.image import Image
 from edge_ad.compile.integer.lower import KernelSet
-from edge_ad.compile.target import Calibration, Lowered, Precision
-from edge_ad.compile.tflite_bundle import Fit, ImageTarget
+from edge_ad.compile.target import Calibration, Fit, ImageTarget, Lowered, Precision
 from edge_ad.errors import TargetError
 from edge_ad.firmware_bridge.boards import Board, of_target
+from edge_ad.targets import litert
 
 
 def _target(name: str, title: str, kernels: KernelSet) -> ImageTarget:
@@ -23,9 +24,9 @@ def _target(name: str, title: str, kernels: KernelSet) -> ImageTarget:
         title=f"{title} ({', '.join(board.name for board in boards)})",
         engine="board",
         precisions=("int8",),
-        scheme="full-INT8 .tflite files as they are, equal to LiteRT's reference kernels to the bit",
-        lower=partial(_no_folder, name),
-        budget=_no_budget,
+        scheme="full INT8, score in wide integers; .tflite files as they are; LiteRT's reference results to the bit",
+        lower=partial(_lower, name),
+        budget=partial(_budget, kernels, boards),
         golden_rtol={"int8": 0.0},
         golden_basis={"int8": "LiteRT's reference kernels, to the bit"},
         limits={"flash_bytes": largest.flash_bytes, "ram_bytes": largest.ram_bytes,
@@ -77,17 +78,18 @@ def over(image: Image, board: Board) -> list[str]:
     return clauses
 
 
-def _no_folder(
-    name: str, captured: Captured, precision: Precision, calibration: Calibration | None
-) -> NoReturn:
-    raise TargetError(
-        f"'{name}' takes a full-INT8 .tflite file, no model folder",
-        hint="convert the network to LiteRT first: edge-ad compile model.tflite --target " + name,
-    )
+def _lower(name: str, captured: Captured, precision: Precision, calibration: Calibration | None) -> Lowered:
+    """The detector in integers; its float form, which drift is measured against, is LiteRT's."""
+    if precision == "int8":
+        return board_payload.lower(captured, calibration, name)
+    return replace(litert.lower(captured, "fp32", None), engine=litert.TARGET.engine)
 
 
-def _no_budget(lowered: Lowered) -> NoReturn:
-    raise TargetError("a microcontroller's budget is that of a model image")
+def _budget(kernels: KernelSet, boards: list[Board], lowered: Lowered) -> Budget:
+    if lowered.board is None:
+        raise TargetError("a microcontroller's budget is that of a model image")
+    image = lowered.board.image(kernels)
+    return fit(image, image.program.parameters, boards).budget
 
 
 CORTEX_M4 = _target("cortex-m4", "Cortex-M4, DSP kernels", "dsp")

@@ -73,6 +73,11 @@ class Graph:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
 
+    @property
+    def parameters(self) -> int:
+        """Elements of all constants that are weights or biases: what has a scale."""
+        return sum(t.size for t in self.tensors if t.data is not None and t.scales)
+
 
 def batched(shape: tuple[int, ...]) -> tuple[int, ...]:
     """A tensor's shape with a batch dimension of 1 in front, which may be its own."""

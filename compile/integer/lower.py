@@ -44,7 +44,7 @@ class Step:
 @dataclass
 class Program:
     """Everything that an image is made of. inputs, outputs: buffer and port of each. kept: numbers of the buffers that
-    stay as they are to the last step."""
+    stay as they are to the last step. parameters: weights and biases of the graphs."""
 
     kernels: KernelSet
     steps: list[Step] = field(default_factory=list)
@@ -53,6 +53,7 @@ class Program:
     inputs: list[tuple[Buffer, PortSpec]] = field(default_factory=list)
     outputs: list[tuple[Buffer, PortSpec]] = field(default_factory=list)
     kept: set[int] = field(default_factory=set)
+    parameters: int = 0
 
 
 class Builder:
@@ -100,6 +101,7 @@ class Builder:
             raise ValueError(f"a graph with inputs of {given} bytes is given {[b.size for b in inputs]}")
         outer = self.graph, self._places
         self.graph, self._places = graph, dict(zip(graph.inputs, inputs, strict=True))
+        self.program.parameters += graph.parameters
         try:
             _lower_nodes(self, graph)
             return [self._output(index) for index in graph.outputs]

@@ -47,7 +47,7 @@ def parse_tflite(raw: bytes, *, where: str = "model.tflite") -> Graph:
         raise ModelError("is no .tflite file", where=where, hint="convert the network to LiteRT first")
     try:
         model = schema.ModelT.InitFromPackedBuf(raw, 0)
-        return _graph(model, schema, where)
+        return _graph(model, schema, raw, where)
     except (
         struct.error,
         IndexError,
@@ -60,13 +60,14 @@ def parse_tflite(raw: bytes, *, where: str = "model.tflite") -> Graph:
         raise ModelError(f"is damaged ({type(error).__name__})", where=where) from error
 
 
-def _graph(model: Any, schema: Any, where: str) -> Graph:
+def _graph(model: Any, schema: Any, content: bytes, where: str) -> Graph:
     if len(model.subgraphs) != 1:
         raise ModelError(f"has {len(model.subgraphs)} subgraphs, a board runs one", where=where)
     subgraph = model.subgraphs[0]
     kinds = _names(schema.BuiltinOperator)
     types = _names(schema.TensorType)
-    tensors = tuple(_tensor(i, t, model.buffers, types, where) for i, t in enumerate(subgraph.tensors))
+    data = [_data(buffer, content) for buffer in model.buffers]
+    tensors = tuple(_tensor(i, t, data, types, where) for i, t in enumerate(subgraph.tensors))
     nodes = tuple(_node(i, op, model.operatorCodes, kinds) for i, op in enumerate(subgraph.operators))
     graph = Graph(tensors, nodes, _indices(subgraph.inputs), _indices(subgraph.outputs))
     _check(graph, where)
@@ -81,7 +82,21 @@ def _indices(values: Any) -> tuple[int, ...]:
     return tuple(int(v) for v in (() if values is None else values))
 
 
-def _tensor(index: int, tensor: Any, buffers: Any, types: dict[int, str], where: str) -> Tensor:
+def _data(buffer: Any, content: bytes) -> bytes | None:
+    """A constant's bytes, which lie in the buffer or, as newer converters write them, elsewhere in the file."""
+    if buffer.data is not None and len(buffer.data):
+        return np.asarray(buffer.data, np.uint8).tobytes()
+    offset, size = (int(getattr(buffer, name, 0) or 0) for name in ("offset", "size"))
+    if offset <= 1 or size <= 1:  # 1: a place holder
+        return None
+    if offset + size > len(content):
+        raise ValueError("a buffer lies outside of the file")
+    return content[offset : offset + size]
+
+
+def _tensor(
+    index: int, tensor: Any, buffers: list[bytes | None], types: dict[int, str], where: str
+) -> Tensor:
     name = shown((tensor.name or b"").decode(errors="replace"))
     shape = _indices(tensor.shape)
     kind = types.get(tensor.type, str(tensor.type))
@@ -94,11 +109,10 @@ def _tensor(index: int, tensor: Any, buffers: Any, types: dict[int, str], where:
             f"tensor {index} '{name}' has {prod(shape)} elements, too many for a board", where=where
         )
     dtype = np.dtype(_DTYPES[kind])
-    raw = buffers[tensor.buffer].data
+    raw = buffers[tensor.buffer]
     data = None
-    if raw is not None and len(raw):
-        data = np.frombuffer(np.asarray(raw, np.uint8).tobytes(), dtype.newbyteorder("<")).astype(dtype)
-        data = data.reshape(shape)
+    if raw is not None:
+        data = np.frombuffer(raw, dtype.newbyteorder("<")).astype(dtype).reshape(shape)
     q = tensor.quantization
     scales: tuple[float, ...] = ()
     zeros: tuple[int, ...] = ()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from edge_ad.cli.options import Rate, errors, out, print_json, read_password, stages
-from edge_ad.errors import TargetError, UsageError
+from edge_ad.errors import UsageError
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -80,9 +80,6 @@ def command(
     for given, option in ((head, "--head"), (emit_c, "--emit-c"), (plan or None, "--plan")):
         if given is not None:
             raise UsageError(f"{option} is for .tflite files, {model} is none")
-    for target in chosen:
-        if target.engine == "board":
-            raise TargetError(f"'{target.name}' takes a full-INT8 .tflite file, no model folder", where=model)
     if data is None or max_false_alarms is None or out_ is None:
         raise UsageError("a fitted model's compile needs --data, --max-false-alarms and --out")
     calibration = _Calibration(max_false_alarms, reject, threshold_range)
@@ -142,7 +139,6 @@ def _compile_tflite(
         compile_tflite,
         image_for,
         image_targets,
-        parameters,
         read_network,
     )
 
@@ -168,7 +164,7 @@ def _compile_tflite(
     for target in takers:
         image = made.images[target.name] if made is not None else image_for(graph, target)
         out.print(f"[bold]{target.name}[/bold] ({target.kernels} kernels)")
-        fit = target.fit(image, parameters(graph))
+        fit = target.fit(image, graph.parameters)
         for line in (*budget_lines(fit.budget), *fit.notes):
             out.print(f"  {line}", soft_wrap=True, markup=False)
     if made is not None:

@@ -93,3 +93,17 @@ def tspulse(**options: Any) -> None:
     from edge_ad.detectors.tspulse.fit import fit
 
     run_fit(fit, PRESETS, **options)
+
+
+@command.command("autoencoder", short_help="Vectors or short windows: how badly they are restored.")
+@click.option("--preset", type=click.Choice(["ad01", "micro"]), default="ad01", show_default=True,
+              help="ad01: MLPerf Tiny's shape, 128 units four times each way. micro: 48 and 24.")  # fmt: skip
+@fit_options("Folder with train/good: vectors as rows of series (NPY, CSV, Parquet), or one such file.")
+@click.option("--window", type=click.IntRange(1, 4096),
+              help="Rows that make one vector, the newest ones (default 1).")  # fmt: skip
+def autoencoder(**options: Any) -> None:
+    """A fully connected autoencoder for vectors of any width: MLPerf Tiny's anomaly detector (arXiv 2106.07597)."""
+    from edge_ad.detectors.autoencoder.config import PRESETS
+    from edge_ad.detectors.autoencoder.fit import fit
+
+    run_fit(fit, PRESETS, **options)

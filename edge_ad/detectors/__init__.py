@@ -10,6 +10,7 @@ from edge_ad.errors import ModelError
 
 # By the name that stands in a model folder: module and class, imported when a model asks for it.
 DETECTORS = {
+    "autoencoder": ("edge_ad.detectors.autoencoder.detector", "Autoencoder"),
     "efficientad": ("edge_ad.detectors.efficientad.detector", "EfficientAd"),
     "imported": ("edge_ad.detectors.imported.detector", "Imported"),
     "fader": ("edge_ad.detectors.fader.detector", "Fader"),

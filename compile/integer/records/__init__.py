@@ -23,6 +23,7 @@ from edge_ad.compile.integer.records.matrix import (  # isort: skip
     TransposeConvolution,
 )
 from edge_ad.compile.integer.records import arithmetic, moves, pooling  # isort: skip
+from edge_ad.compile.integer.records import scores  # isort: skip
 from edge_ad.compile.integer.records import spectrum  # isort: skip
 from edge_ad.compile.integer.records import maps  # isort: skip
 
@@ -48,5 +49,6 @@ __all__ = [
     "moves",
     "opcode",
     "pooling",
+    "scores",
     "spectrum",
 ]

@@ -24,6 +24,7 @@ from edge_ad.errors import DataError
 from edge_ad.runtime.series.standardise import MAX_STANDARD
 
 MAX_SERIES_BYTES = 2 << 30  # rows of the fit split are held in memory, as float32
+MAX_CHANNELS = 64
 _FLAT = 1e-7  # standard deviation below this share of the mean: float32 rounding of a constant
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,11 @@ def fit(
     for unusable weights or a foreign unfinished fit.
     """
     facts = survey(data, config.rate_hz)
+    if len(facts.channels) > MAX_CHANNELS:
+        raise DataError(
+            f"has {len(facts.channels)} channels, TSPulse takes at most {MAX_CHANNELS}", where=data,
+            hint="leave some out, or fit an autoencoder",
+        )  # fmt: skip
     window = WindowSpec(length=config.context, hop=config.hop, rate_hz=facts.rate_hz, channels=facts.channels)
     splits = split_series(data, facts, window, config.holdout)
     stretches = read_stretches(splits, data)

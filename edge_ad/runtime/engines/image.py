@@ -41,7 +41,7 @@ class ImageEngine:
     def describe(self) -> EngineInfo:
         """The board's engine, built for this machine."""
         return EngineInfo(
-            engine="board", version="this machine's build", provider="host", isa="plain C", threads=1,
+            engine="board", version="this machine's build", provider="host", isa="plain C on this machine", threads=1,
             precision="int8", details={"kernels": "plain"},
         )  # fmt: skip
 

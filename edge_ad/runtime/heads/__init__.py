@@ -16,6 +16,7 @@ from edge_ad.runtime.heads.error_streams import error_streams
 from edge_ad.runtime.heads.integer import max_value, mse, value
 from edge_ad.runtime.heads.likelihood_regret import likelihood_regret
 from edge_ad.runtime.heads.map_max import map_max
+from edge_ad.runtime.heads.mean_error import mean_error
 from edge_ad.runtime.heads.result import HeadResult
 
 FloatArray = npt.NDArray[np.float32]
@@ -41,6 +42,7 @@ _HEADS: dict[str, Head] = {
     "max": _plain(max_value),
     "likelihood-regret": likelihood_regret,
     "error-streams": error_streams,
+    "mean-error": mean_error,
 }
 
 

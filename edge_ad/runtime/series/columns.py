@@ -14,7 +14,7 @@ from edge_ad.runtime.series.stamps import parse_stamp
 
 TIME_COLUMNS = ("timestamp", "datetime", "time", "ts", "date")
 LABEL_COLUMNS = ("label", "anomaly")
-MAX_CHANNELS = 64
+MAX_CHANNELS = 4096
 CHUNK_ROWS = 4096
 
 Values = npt.NDArray[np.float32]
@@ -68,7 +68,7 @@ class Columns:
 def find_columns(names: Sequence[str], where: str | Path, wanted: Sequence[str] | None) -> Columns:
     """Tell time, label and channels apart. wanted: names of the channels to take, in this order; None: all of them.
 
-    Raises DataError for a table without such channels, without any, or with more than 64.
+    Raises DataError for a table without such channels, without any, or with more than MAX_CHANNELS.
     """
     lower = [name.strip().lower() for name in names]
     time = next((lower.index(t) for t in TIME_COLUMNS if t in lower), None)

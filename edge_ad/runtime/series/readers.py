@@ -53,7 +53,8 @@ def open_series(path: Path, channels: Sequence[str] | None = None) -> SeriesFile
     one object a line, its keys are the columns), Parquet (needs pyarrow) and .npy, (T,) or (T, C). A column called
     timestamp, datetime, time, ts or date holds the time (ISO 8601, or seconds or milliseconds since 1970), one called
     label or anomaly holds 0 or 1, all others are channels. channels: names of those to take, in this order; all of them
-    by default. Raises DataError for a file that cannot be read, that has no such channels, or more than 64.
+    by default. Raises DataError for a file that cannot be read, that has no such channels, or more than
+    MAX_CHANNELS.
     """
     if not path.is_file():
         images = path.is_dir() and list_images(path)

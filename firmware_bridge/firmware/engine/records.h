@@ -244,6 +244,18 @@ typedef struct {
 } edge_resize_bilinear;
 
 typedef struct {
+    edge_ref a;
+    edge_ref b;
+    edge_ref output;
+    int32_t count;
+    int32_t a_zero;
+    int32_t b_zero;
+    int32_t a_multiplier;
+    int32_t b_multiplier;
+    int32_t shift;
+} edge_squared_error;
+
+typedef struct {
     edge_ref input;
     edge_ref bins;
     edge_ref exponents;
@@ -405,6 +417,7 @@ typedef struct {
     X(pool) \
     X(resize_nearest) \
     X(resize_bilinear) \
+    X(squared_error) \
     X(rfft_rows) \
     X(log_mel) \
     X(convolution_int16) \

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -79,3 +80,28 @@ def test_more_than_a_board_can_hold() -> None:
     x = m.tensor((1, 1 << 14, 1 << 14), 0.1, 0)
     with pytest.raises(ModelError, match="elements, too many"):
         parse_tflite(m.data([x], [x]))
+
+
+def test_constants_that_lie_behind_the_flatbuffer() -> None:
+    """As litert-torch writes large ones: a buffer holds only their place in the file."""
+    weights = np.arange(-12, 12, dtype=np.int8).reshape(3, 8)
+
+    def file(place: int | None) -> bytes:
+        m = Maker()
+        x, y = m.tensor((1, 8), 0.1, 0), m.tensor((1, 3), 0.1, 0)
+        w = m.tensor((3, 8), 0.02, 0, data=weights)
+        m.operator("FULLY_CONNECTED", [x, w], [y], "FullyConnectedOptions", 4)
+        if place is not None:
+            m.model.buffers[-1].data, m.model.buffers[-1].offset, m.model.buffers[-1].size = None, place, 24
+        return m.data([x], [y])
+
+    length = len(file(1000))
+    outside = file(length) + weights.tobytes()
+    assert len(file(length)) == length
+    np.testing.assert_array_equal(parse_tflite(outside).tensors[2].data, weights)
+    assert (
+        build_image(parse_tflite(outside), "plain").content
+        == build_image(parse_tflite(file(None)), "plain").content
+    )
+    with pytest.raises(ModelError, match="is damaged"):
+        parse_tflite(outside[:-1])

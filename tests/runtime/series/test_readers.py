@@ -170,7 +170,7 @@ def test_large_files_come_in_pieces(tmp_path: Path) -> None:
         ("a,2\n1,0\n", r"s.csv: line 1: is half names and half numbers"),
         ("time,label\n1,0\n", r"s.csv: has no column of numbers"),
         ("", r"s.csv: is empty"),
-        (",".join(f"c{i}x" for i in range(65)) + "\n", r"s.csv: has 65 channels, at most 64"),
+        (",".join(f"c{i}x" for i in range(4097)) + "\n", r"s.csv: has 4097 channels, at most 4096"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_line(tmp_path: Path, text: str, message: str) -> None:

@@ -1,0 +1,140 @@
+"""A fitted detector's payload for boards: its form, whether that fits, its head in integers, its proof, its image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from edge_ad.bundle.manifest import Golden, HeadSpec, Payload, Thresholds
+from edge_ad.compile.capture import Captured, unexported
+from edge_ad.compile.cost import Cost
+from edge_ad.compile.integer.detectors import board_detector
+from edge_ad.compile.integer.detectors.form import (
+    BoardForm,
+    Vector,
+    held_by_the_image,
+    proven,
+    score_head,
+)
+from edge_ad.compile.integer.detectors.material import Material
+from edge_ad.compile.integer.image import Image
+from edge_ad.compile.target import Calibration, ImageTarget, Lowered
+from edge_ad.errors import BudgetError, TargetError
+from edge_ad.runtime.engines.base import Engine, Tensor
+from edge_ad.runtime.golden import make_golden
+
+MODEL = "model.bin"
+BASIS = "the operators' integer definitions and LiteRT's reference kernels, to the bit"
+_TRIED = 4  # calibration inputs to quantize a preset with that is only asked whether it would fit
+
+
+@dataclass(frozen=True)
+class BoardPayload:
+    """payload, files: the manifest's entry, and contents by their names in the bundle. image: for who wants to look."""
+
+    payload: Payload
+    files: dict[str, bytes]
+    image: Image
+
+
+def lower(captured: Captured, calibration: Calibration | None, target: str) -> Lowered:
+    """The detector's form without its head, as an image for this machine. Raises TargetError for a detector or an
+    operator that no board takes."""
+    assert captured.detector is not None and calibration is not None
+    form = board_detector(captured.detector, target).lower(Material(captured, calibration, target))
+    decisions = [
+        f"INT8 ranges from {calibration.count} normal {captured.input.noun}s; the network in the middle is the file "
+        "that target litert runs, what comes before and after it computes in integers wide enough to be exact.",
+        *form.notes,
+    ]
+    return _lowered(form, decisions)
+
+
+def _lowered(form: BoardForm, decisions: list[str]) -> Lowered:
+    image = form.image("plain")
+    cost = Cost(image.macs, image.program.parameters, image.plan.size)
+    return Lowered(
+        "int8", {MODEL: image.content}, MODEL, cost, decisions, {}, form.options(), engine="image", board=form
+    )
+
+
+def finish(lowered: Lowered, head: HeadSpec) -> tuple[Lowered, HeadSpec]:
+    """With its fitted head: the image gives the score, and the head is its value."""
+    assert lowered.board is not None
+    form = lowered.board.finish(head)
+    return _lowered(form, [*lowered.decisions, *form.notes[len(lowered.board.notes) :]]), score_head(
+        form, head
+    )
+
+
+def require_fit(
+    captured: Captured, lowered: Lowered, calibration: Calibration, targets: Sequence[ImageTarget]
+) -> None:
+    """Raises BudgetError for the first target without a board that has room, with what is over by how much and which
+    preset would fit."""
+    assert lowered.board is not None
+    for target in targets:
+        image = lowered.board.image(target.kernels)
+        if over := target.fit(image, image.program.parameters).over:
+            raise BudgetError(
+                f"the detector does not fit: {'; '.join(over)}", where=target.name,
+                hint=_what_would(captured, calibration, target),
+            )  # fmt: skip
+
+
+def _what_would(captured: Captured, calibration: Calibration, target: ImageTarget) -> str:
+    """Which other preset of the detector fits a board of the target, by lowering it with any weights."""
+    detector = captured.detector
+    assert detector is not None
+    how, info = board_detector(detector, target.name), detector.info()
+    smaller = how.presets[how.presets.index(info.preset) + 1 :] if info.preset in how.presets else how.presets
+    few = Calibration(lambda: islice(calibration.batches(), _TRIED), min(_TRIED, calibration.count))
+    for preset in smaller if how.unfitted is not None else ():
+        assert how.unfitted is not None
+        tried = Material(unexported(how.unfitted(detector, preset)), few, target.name)
+        try:
+            image = how.lower(tried).image(target.kernels)
+        except TargetError:
+            continue
+        if not target.fit(image, image.program.parameters).over:
+            return f"the preset '{preset}' would: edge-ad fit {info.name} --preset {preset}"
+    return "use a smaller network or input, or another target (edge-ad targets)"
+
+
+def prove(lowered: Lowered, inputs: Sequence[Tensor]) -> list[Vector]:
+    """Golden vectors in integers: noise, then the detector's inputs. Raises ParityError."""
+    assert lowered.board is not None
+    port = lowered.board.input
+    return proven(lowered.board, [port.quantize(values) for values in inputs])
+
+
+def payload_of(
+    lowered: Lowered, head: HeadSpec, target: ImageTarget, engine: Engine, inputs: Sequence[Tensor],
+    vectors: list[Vector], thresholds: Thresholds,
+) -> BoardPayload:  # fmt: skip
+    """The payload for one target. inputs: of the bundle's golden vectors; vectors: as `prove` gives them. The entry's
+    drift and where it was built are the caller's to add."""
+    form = lowered.board
+    assert form is not None
+    model, golden = f"payload/{target.name}/{MODEL}", f"golden/{target.name}.npz"
+    image = form.image(target.kernels, held_by_the_image(form, vectors))
+    fit = target.fit(image, image.program.parameters)
+    if fit.over:  # with its head and its vectors it is a little larger than `require_fit` saw it
+        raise BudgetError(f"the detector does not fit: {'; '.join(fit.over)}", where=target.name,
+                          hint="use a smaller preset, or another target (edge-ad targets)")  # fmt: skip
+    decisions = [
+        *lowered.decisions,
+        f"Weights packed for the kernel set '{target.kernels}'; {len(image.program.steps)} operators.",
+        f"Arena of {image.plan.size} bytes; the step with the most live tensors needs {image.plan.needed}.",
+        f"Results equal {BASIS}, on {len(vectors)} inputs.",
+        *fit.notes,
+    ]
+    files = {model: image.content, golden: make_golden(inputs, engine, head, list(form.outputs))}
+    payload = Payload(
+        target=target.name, engine=target.engine, precision="int8", model=model, files=[model],
+        outputs=list(form.outputs), options={**form.options(), "target": target.name}, head=head,
+        thresholds=thresholds, drift=None, budget=fit.budget,
+        golden=Golden(file=golden, count=len(inputs), atol=0.0, rtol=0.0, basis=BASIS), decisions=decisions,
+    )  # fmt: skip
+    return BoardPayload(payload, files, image)

@@ -1,0 +1,26 @@
+"""Records of what makes a score."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from edge_ad.compile.integer.records.base import Record, Ref
+
+
+@dataclass(frozen=True)
+class SquaredError(Record):
+    """output, one int32 = sum of squared differences of two INT8 tensors of `count` values
+    (`edge_ad.runtime.integer.squared_error`)."""
+
+    C_NAME: ClassVar[str] = "squared_error"
+
+    a: Ref
+    b: Ref
+    output: Ref
+    count: int
+    a_zero: int
+    b_zero: int
+    a_multiplier: int
+    b_multiplier: int
+    shift: int

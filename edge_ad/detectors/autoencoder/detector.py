@@ -1,0 +1,115 @@
+"""A fitted autoencoder: its model folder, its network, its head."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from torch import nn
+
+from edge_ad.bundle.manifest import DetectorInfo, HeadSpec, InputSpec, Threshold
+from edge_ad.data.inputs import find_normals
+from edge_ad.data.series_splits import SeriesSplits
+from edge_ad.detectors.autoencoder.config import PRESETS, AutoencoderConfig
+from edge_ad.detectors.autoencoder.network import Body, Front, Tail, folded, untrained
+from edge_ad.detectors.base import Outputs, Part, Staged
+from edge_ad.detectors.model_folder import (
+    LOAD_ERRORS,
+    check_version,
+    damaged,
+    load_modules,
+    module_tensors,
+    read_tensors,
+    write_model,
+)
+from edge_ad.runtime.engines.base import Engine
+
+NAME = "autoencoder"
+VERSION = 1
+
+
+@dataclass
+class Autoencoder:
+    """The detector contract for the autoencoder. input: windows (1, C, rows) float32, standardised."""
+
+    name: ClassVar[str] = NAME
+    outputs: ClassVar[tuple[str, ...]] = ("reconstruction", "errors")
+
+    config: AutoencoderConfig
+    splits: SeriesSplits
+    input: InputSpec
+    body: Body
+    fit_info: dict[str, Any] = field(default_factory=dict)
+
+    def network(self) -> nn.Module:
+        """A window to its reconstruction (1, C * rows) and each channel's mean squared error (1, C)."""
+        return self._staged(self.body)
+
+    def simplified(self) -> Staged:
+        """The same with BatchNorm folded away; the comparison stays unquantized."""
+        return self._staged(folded(self.body))
+
+    def _staged(self, core: nn.Module) -> Staged:
+        return Staged(Front(), core, Tail(self.input.shape[1])).eval()
+
+    def parts(self) -> Mapping[str, Part]:
+        return {}
+
+    def fit_head(self, outputs: Iterable[Outputs], parts: Mapping[str, Engine]) -> HeadSpec:
+        """The mean squared error of all values: nothing to fit."""
+        return HeadSpec(name="mean-error", params={"output": "errors"})
+
+    def finish_head(self, head: HeadSpec, threshold: Threshold) -> HeadSpec:
+        return head
+
+    def decisions(self) -> list[tuple[str, str]]:
+        count = sum(isinstance(layer, nn.BatchNorm1d) for layer in self.body.layers)
+        return [
+            (
+                "simplify",
+                f"{count} BatchNorm layers were folded into the layers before them, which is exact.",
+            ),
+            (
+                "score",
+                "The score is the mean squared error of the reconstruction, in standard deviations squared.",
+            ),
+        ]
+
+    def info(self) -> DetectorInfo:
+        return DetectorInfo(
+            name=NAME, preset=self.config.preset, version=VERSION, config=self.config.model_dump(mode="json"),
+            fit=self.fit_info,
+        )  # fmt: skip
+
+    def unfitted(self, preset: str) -> Autoencoder:
+        """A detector for the same input with another preset's shape and weights that learnt nothing."""
+        config = PRESETS[preset].model_copy(update={"window": self.config.window})
+        width = self.input.shape[1] * self.input.shape[2]
+        body = untrained(width, config.widths, config.latent, config.seed)
+        return Autoencoder(config, self.splits, self.input, body)
+
+    def held_back(self, data: Path) -> int:
+        """How many normal inputs of `data` are kept for the threshold."""
+        return len(find_normals(self.splits, data, self.input).threshold)
+
+    def save(self, folder: Path) -> None:
+        write_model(
+            folder, NAME, VERSION, self.config, self.splits, self.fit_info, module_tensors(body=self.body),
+            input=self.input.model_dump(mode="json"),
+        )  # fmt: skip
+
+    @classmethod
+    def load(cls, folder: Path, described: dict[str, Any]) -> Autoencoder:
+        """Read a model folder whose `model.json` holds `described`. Raises ModelError."""
+        check_version(described, NAME, VERSION, folder)
+        try:
+            config = AutoencoderConfig.model_validate(described["config"])
+            spec = InputSpec.model_validate(described["input"])
+            splits = SeriesSplits.model_validate(described["splits"])
+            body = Body(spec.shape[1] * spec.shape[2], config.widths, config.latent)
+            load_modules(read_tensors(folder), body=body)
+            return cls(config, splits, spec, body, described["fit"])
+        except LOAD_ERRORS as error:
+            raise damaged(error, folder) from error

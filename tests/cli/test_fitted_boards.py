@@ -1,0 +1,120 @@
+"""A detector fitted here runs on boards: fit, compile for several of them and Linux, flash, verify, infer, run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_ad.data.sample_series import make_series
+
+TARGETS = {
+    "posix": "posix", "qemu:mps2-an386": "cortex-m4", "qemu:mps2-an500": "cortex-m7", "qemu:mps3-an547": "cortex-m55",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, edge_ad) -> Path:
+    """A fitted model and its bundle for all boards and for Linux."""
+    folder = tmp_path_factory.mktemp("fitted")
+    data = make_series(folder / "data", 4, n_train=3000, n_test=1200)
+    _cut(next((data / "test").glob("shift/*.csv")), folder / "short.csv")
+    done = edge_ad(
+        "fit", "autoencoder", "--preset", "micro", "--window", 8, "--data", data, "--out", folder / "model", "--steps",
+        300, "--threads", 1,
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert "fitted autoencoder micro on" in done.out
+    wanted = ("openvino-cpu", *TARGETS.values())
+    done = edge_ad(
+        "compile", folder / "model", *(a for t in wanted for a in ("--target", t)), "--data", data,
+        "--max-false-alarms", "1%", "--out", folder / "pump.edgead", "--json",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    (folder / "report.json").write_text(done.out)
+    return folder
+
+
+def _cut(series: Path, short: Path) -> None:
+    """The header, and the rows around the beginning of the first anomaly: boards are slow."""
+    header, *rows = series.read_text().splitlines()
+    labels = [row.split(",")[header.split(",").index("label")] for row in rows]
+    first = labels.index("1")
+    short.write_text("\n".join([header, *rows[first - 25 : first + 25]]) + "\n")
+
+
+@pytest.fixture(params=TARGETS)
+def board(request: pytest.FixtureRequest) -> str:
+    tools = ["cc"] if request.param == "posix" else ["arm-none-eabi-gcc", "qemu-system-arm"]
+    if missing := [tool for tool in ["make", *tools] if shutil.which(tool) is None]:
+        pytest.skip(f"{request.param} needs {missing[0]} (scripts/setup.sh installs it)")
+    return request.param
+
+
+def test_each_payload_has_its_own_threshold_drift_and_budget(folder: Path, edge_ad) -> None:
+    report = json.loads((folder / "report.json").read_text())
+    payloads = {p["target"]: p for p in report["payloads"]}
+    assert list(payloads) == ["openvino-cpu", *TARGETS.values()]
+    assert [m["target"] for m in report["measurement"]] == ["openvino-cpu"]  # no board was timed
+    manifest = json.loads(edge_ad("inspect", folder / "pump.edgead", "--json").out)["manifest"]
+    linux, *boards = manifest["payloads"]
+    assert (linux["head"]["name"], linux["outputs"]) == ("mean-error", ["reconstruction", "errors"])
+    for held in boards:
+        told = payloads[held["target"]]
+        assert (held["head"]["name"], held["head"]["params"]["output"]) == ("value", "score")
+        assert held["head"]["params"]["fitted"]["name"] == "mean-error"
+        assert held["outputs"] == ["reconstruction", "score"] == list(held["options"]["outputs"])
+        assert held["options"]["input"]["shape"] == [1, 5, 8] and held["options"]["input"]["dtype"] == "int8"
+        assert held["options"]["outputs"]["score"]["dtype"] == "int32"
+        assert (held["golden"]["atol"], held["golden"]["rtol"]) == (0, 0)
+        assert held["budget"]["fits"] and held["budget"]["parts"]["arena"] < 1000
+        assert told["drift"]["rank_correlation"] > 0.98 and abs(told["drift"]["mean_shift"]) < 0.1
+        float_, compiled = (held["thresholds"][key]["value"] for key in ("float", "compiled"))
+        assert compiled == pytest.approx(float_, rel=0.1) and held["thresholds"] == boards[0]["thresholds"]
+        assert told["test"]["auroc_compiled"]["value"] > told["test"]["auroc_float"]["value"] - 0.02
+        assert any("definitions" in d["text"] for d in told["decisions"])
+    assert {tuple(d for d in held["decisions"] if "kernel set" in d) for held in boards[1:3]} == {
+        ("Weights packed for the kernel set 'dsp'; 7 operators.",)
+    }
+
+
+def test_a_board_is_flashed_verified_and_watched(folder: Path, board: str, tmp_path: Path, edge_ad) -> None:
+    bundle, where = folder / "pump.edgead", ("--board", board, "--state", tmp_path)
+    done = edge_ad("flash", bundle, *where, "--json")
+    assert done.code == 0, done.err
+    done = edge_ad("verify", bundle, *where, "--json")
+    assert done.code == 0, done.err
+    verified = json.loads(done.out)
+    assert verified["passed"] and verified["worst_error"] == 0 and verified["allowed"] == 0
+
+    series = folder / "short.csv"
+    events = tmp_path / "events.jsonl"
+    done = edge_ad("run", bundle, *where, "--source", series, "--sink", f"jsonl:{events}", "--json")
+    assert done.code == 0, done.err
+    there = json.loads(done.out)
+    assert there["events"] > 0
+    done = edge_ad("infer", bundle, *where, "--input", series, "--output", tmp_path / "y.npz", "--json")
+    assert done.code == 0, done.err
+    told = json.loads(done.out)
+    with np.load(tmp_path / "y.npz") as held:
+        assert held["reconstruction"].shape == (there["frames"], 40)
+        assert held["reconstruction"].dtype == np.int8
+        assert int((held["score"] > told["threshold"]).sum()) == there["anomalous"]
+        scores = held["score"]
+    done = edge_ad(
+        "infer",
+        bundle,
+        "--target",
+        "openvino-cpu",
+        "--input",
+        series,
+        "--output",
+        tmp_path / "l.npz",
+        "--json",
+    )
+    assert done.code == 0, done.err
+    linux = np.array(json.loads(done.out)["scores"])
+    assert np.corrcoef(np.argsort(np.argsort(scores)), np.argsort(np.argsort(linux)))[0, 1] > 0.98
