@@ -1,7 +1,7 @@
 """FADeR's comparison of image and reconstruction in integers: the nodes of a graph, and their definition.
 
-Both are int16, pixels in steps of 2^-PIXEL_SHIFT. Each kind of map is a sum in int32, smoothed, and then standardised by
-position: (map - mean) * gain, with means as exact as the map and gains of 16 bits of the largest.
+Both are int16, pixels in steps of 2^-PIXEL_SHIFT. Each kind of map is a sum in int32, smoothed, and then standardised
+by position: (map - mean) * gain, with means as exact as the map and gains of 16 bits of the largest.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Comparison:
 
     @classmethod
     def of(cls, comparison: fitted.Comparison, config: FaderConfig) -> Comparison:
-        """The fitted comparison. A step of the result is 2^-30 of the largest that it can be, so that none saturates."""
+        """The fitted comparison. A step of the result is 2^-30 of the largest that it can be: none saturates."""
         side = config.smoothing_px
         mean, gain = (x[0].double().numpy() for x in (comparison.mean, comparison.gain))
         gain = gain / len(comparison.kinds)

@@ -29,7 +29,7 @@ from edge_ad.detectors.base import Detector
 from edge_ad.detectors.efficientad.config import PRESETS
 from edge_ad.detectors.efficientad.detector import EfficientAd
 from edge_ad.firmware_bridge.port_spec import Array, PortSpec
-from edge_ad.runtime.integer.maps import affine_map, map_max, squared_difference, squares_shift
+from edge_ad.runtime.integer.maps import Int32, affine_map, map_max, squared_difference, squares_shift
 from edge_ad.runtime.integer.pixels import pixels
 
 MAPS = "maps"
@@ -39,7 +39,7 @@ _GAIN_BITS = 16
 
 @dataclass(frozen=True)
 class _Difference:
-    """One map: the convolution whose accumulator is the difference, its step in int16, the shift of the squares' sum."""
+    """One map: the convolution whose accumulator is the difference, its step in int16, the shift of its squares."""
 
     node: Node
     scale: float
@@ -172,12 +172,11 @@ def _sum(fitted: HeadSpec, step: float) -> _Sum:
     return _Sum(tuple(gains), shift, round(-fitted.params["offset"] / unit), unit)
 
 
-def _score(found: list[Array], head: _Sum) -> Array:
-    total = found[0]
-    if len(found) > 1:
-        total = None
-        for values, gain in zip(found, head.gains, strict=True):
-            total = affine_map(values, total, np.int64(0), np.int64(gain), head.shift)
+def _score(found: list[Int32], head: _Sum) -> Array:
+    total: Int32 | None = found[0] if len(found) == 1 else None
+    for values, gain in zip(found, head.gains, strict=True) if len(found) > 1 else ():
+        total = affine_map(values, total, np.int64(0), np.int64(gain), head.shift)
+    assert total is not None
     return np.array([[map_max(total, head.offset)]], np.int32)
 
 

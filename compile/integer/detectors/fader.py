@@ -1,4 +1,4 @@
-"""FADeR on a board: mask and mosaic of pixels, the U-Net in INT8 with its last sum in int16, the comparison in int32."""
+"""FADeR on a board: mask and mosaic of pixels, the U-Net in INT8 with its last sum in int16, comparison in int32."""
 
 from __future__ import annotations
 

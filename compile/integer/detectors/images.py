@@ -101,7 +101,7 @@ def gives_int16(draft: Draft, node: Node, scale: float, limits: tuple[int, int] 
 
 
 def int16_of(
-    graph: Graph, node: Node, scale: float, features: npt.NDArray[np.int8],
+    graph: Graph, node: Node, scale: float, features: Array,
     limits: tuple[int, int] = (-LIMIT, LIMIT),
 ) -> npt.NDArray[np.int16]:  # fmt: skip
     """What `gives_int16` makes of a convolution's input (1, h, w, in_c), by its definition: (out_h, out_w, out_c)."""
@@ -119,7 +119,7 @@ def int16_of(
     )
     strides = node.options["strideH"], node.options["strideW"]
     return convolution_int16(
-        features[0], weights.data.astype(np.int8), bias.astype(np.int64).ravel(), pairs[:, 0], pairs[:, 1],
+        features[0].astype(np.int8, copy=False), weights.data.astype(np.int8), bias.astype(np.int64).ravel(), pairs[:, 0], pairs[:, 1],
         input_zero=source.zero_point, stride=strides, pads=_pads(node, source, output, (k_h, k_w), strides),
         limits=limits,
     )  # fmt: skip

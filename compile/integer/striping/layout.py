@@ -85,7 +85,9 @@ def _needs(
     """
     most = _totals(graph, nodes, outside)
     before = _asked(graph, nodes, outside, most, np.array([-1.0, 0.0]))
-    early = max((rows[1] / max(1, rows[1] - rows[0]) for index, rows in before.items() if most[index]), default=0)
+    early = max(
+        (rows[1] / max(1, rows[1] - rows[0]) for index, rows in before.items() if most[index]), default=0
+    )
     at = 1 - (1 + max(early, 0)) * (1 - np.arange(1, stripes + 1) / stripes)
     asked = _asked(graph, nodes, outside, most, at)
     return {index: np.clip(rows, 0, most[index]) for index, rows in asked.items()}
@@ -119,9 +121,7 @@ def _end_of(reach: Reach, rows: Rows) -> Rows:
     return np.where(rows > 0, reach.end[np.maximum(rows, 1) - 1], before)
 
 
-def _totals(
-    graph: Graph, nodes: Sequence[tuple[Node, RowWise]], outside: frozenset[int]
-) -> dict[int, int]:
+def _totals(graph: Graph, nodes: Sequence[tuple[Node, RowWise]], outside: frozenset[int]) -> dict[int, int]:
     """How many rows of each tensor are made in all: every row of what is read outside, of others what these need."""
     most = {node.outputs[0]: 0 for node, _ in nodes}
     for node, rule in reversed(nodes):

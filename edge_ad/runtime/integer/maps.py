@@ -42,7 +42,9 @@ def box_mean(values: Int32, side: int) -> Int32:
     return ((2 * sums + ones) // (2 * ones)).astype(np.int32)
 
 
-def affine_map(values: Int32, base: Int32 | None, mean: Int64, gain: Int64, shift: int) -> Int32:
+def affine_map(
+    values: Int32, base: Int32 | None, mean: Int64 | np.int64, gain: Int64 | np.int64, shift: int
+) -> Int32:
     """(values - mean) * gain / 2^shift, half up, + base, saturated. mean, gain: of each position, or one for all."""
     scaled = round_shift((values.astype(np.int64) - mean) * gain, shift)
     return saturate(scaled if base is None else scaled + base, 32).astype(np.int32)

@@ -48,7 +48,8 @@ def test_the_definition_is_the_sum_of_products_rounded() -> None:
 def test_products_are_rounded_twice_as_litert_rounds_them() -> None:
     """Halves of the product go up, halves of the shift away from zero."""
     half = 1 << 30
-    cases = [(3, half, 0, 2), (-3, half, 0, -1), (5, half, -1, 2), (-5, half, -1, -1), (1, half, 3, 4), (7, half, -31, 0)]  # fmt: skip
+    cases = [(3, half, 0, 2), (-3, half, 0, -1), (5, half, -1, 2), (-5, half, -1, -1), (1, half, 3, 4),
+             (7, half, -31, 0)]  # fmt: skip
     for x, multiplier, shift, expected in cases:
         assert int(scale_twice(np.int64(x), np.int64(multiplier), np.int64(shift))) == expected
 

@@ -40,7 +40,9 @@ def test_no_square_of_full_scale_saturates_with_its_shift() -> None:
             assert channels * 32767**2 >> (shift - 1) >= 2**31
 
 
-@pytest.mark.parametrize(("height", "width", "side", "stripes"), [(9, 7, 5, 4), (4, 30, 21, 2), (20, 3, 3, 20), (5, 5, 1, 3)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("height", "width", "side", "stripes"), [(9, 7, 5, 4), (4, 30, 21, 2), (20, 3, 3, 20), (5, 5, 1, 3)]
+)
 def test_means_over_windows(height: int, width: int, side: int, stripes: int) -> None:
     rng = np.random.default_rng(side)
     most = (2**32 - 1) // side**2
