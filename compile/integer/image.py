@@ -11,7 +11,6 @@ from edge_ad.compile.integer.arena import Plan, plan
 from edge_ad.compile.integer.graph import Graph
 from edge_ad.compile.integer.lower import ALIGNMENT, KernelSet, Program, lower
 from edge_ad.compile.integer.records import IN_IMAGE, NO_REF, Buffer, Constant, Ref, Stretch, opcode
-from edge_ad.compile.integer.smaller import smaller
 from edge_ad.firmware_bridge.port_spec import PortSpec
 
 MAGIC = 0x4D444145  # "EADM"
@@ -53,9 +52,9 @@ def build_image(
     *,
     stripes: bool = True,
 ) -> Image:
-    """The image of a graph alone. golden: as of `write_image`. stripes: in the form that needs the least memory (see
-    `smaller`), not as it is. Raises TargetError as `lower` does."""
-    return write_image(lower(smaller(graph, kernels) if stripes else graph, kernels), golden)
+    """The image of a graph alone. golden: as of `write_image`; stripes: of `Builder`. Raises TargetError as `lower`
+    does."""
+    return write_image(lower(graph, kernels, stripes=stripes), golden)
 
 
 def write_image(

@@ -58,9 +58,11 @@ class Program:
 
 class Builder:
     """What a lowering writes into: whole graphs (`inline`) and operators by hand (`step`), in the order in which they
-    run. While a graph is inlined, `tensor` and `ref` are that graph's."""
+    run. While a graph is inlined, `tensor` and `ref` are that graph's. stripes: graphs go in as the form of them that
+    needs the least memory (see `smaller`), not as they are."""
 
-    def __init__(self, kernels: KernelSet):
+    def __init__(self, kernels: KernelSet, *, stripes: bool = False):
+        self.stripes = stripes
         self.graph = _EMPTY
         self.program = Program(kernels)
         self._places: dict[int, Buffer | Stretch] = {}
@@ -99,6 +101,10 @@ class Builder:
         given = [graph.tensors[index].nbytes for index in graph.inputs]
         if given != [buffer.size for buffer in inputs]:
             raise ValueError(f"a graph with inputs of {given} bytes is given {[b.size for b in inputs]}")
+        if self.stripes:
+            from edge_ad.compile.integer.smaller import smaller  # which lowers, to see what is smaller
+
+            graph = smaller(graph, self.kernels)
         outer = self.graph, self._places
         self.graph, self._places = graph, dict(zip(graph.inputs, inputs, strict=True))
         self.program.parameters += graph.parameters
@@ -188,9 +194,9 @@ def _buffers(refs: Sequence[Ref]) -> tuple[Buffer, ...]:
     return tuple(r for r in whole if isinstance(r, Buffer))
 
 
-def lower(graph: Graph, kernels: KernelSet) -> Program:
+def lower(graph: Graph, kernels: KernelSet, *, stripes: bool = False) -> Program:
     """A graph alone: its inputs and outputs are the image's. Raises TargetError as `Builder.inline`."""
-    builder = Builder(kernels)
+    builder = Builder(kernels, stripes=stripes)
     inputs = [builder.input(_port(graph.tensors[index])) for index in graph.inputs]
     outputs = builder.inline(graph, inputs)
     for buffer, index in zip(outputs, graph.outputs, strict=True):

@@ -24,7 +24,6 @@ from edge_ad.compile.integer.draft import Draft
 from edge_ad.compile.integer.graph import Graph, Node
 from edge_ad.compile.integer.lower import Builder
 from edge_ad.compile.integer.quantized import Quantized
-from edge_ad.compile.integer.smaller import smaller
 from edge_ad.detectors.base import Detector
 from edge_ad.detectors.efficientad.config import PRESETS
 from edge_ad.detectors.efficientad.detector import EfficientAd
@@ -91,8 +90,7 @@ def _form(core: Quantized, given: PortSpec, differences: list[_Difference], head
     written = _graph(core.graph, given, differences, maps, head)
 
     def emit(builder: Builder) -> None:
-        form = smaller(written, builder.kernels)
-        found = builder.inline(form, [builder.input(given)])
+        found = builder.inline(written, [builder.input(given)])
         for port, buffer in zip((maps, score), found, strict=False):
             builder.output(port, buffer)
 

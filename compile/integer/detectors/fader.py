@@ -25,7 +25,6 @@ from edge_ad.compile.integer.draft import Draft
 from edge_ad.compile.integer.graph import Graph, Node
 from edge_ad.compile.integer.lower import Builder
 from edge_ad.compile.integer.quantized import Quantized
-from edge_ad.compile.integer.smaller import smaller
 from edge_ad.detectors.base import Detector
 from edge_ad.detectors.fader.config import PRESETS, FaderConfig
 from edge_ad.detectors.fader.detector import Fader
@@ -91,7 +90,7 @@ def _form(parts: _Parts, unit: float | None) -> BoardForm:
     written = _graph(parts, scored=unit is not None)
 
     def emit(builder: Builder) -> None:
-        (found,) = builder.inline(smaller(written, builder.kernels), [builder.input(parts.given)])
+        (found,) = builder.inline(written, [builder.input(parts.given)])
         builder.output(maps if unit is None else score, found)
 
     def reference(values: Array) -> dict[str, Array]:

@@ -107,19 +107,15 @@ def int16_of(
     """What `gives_int16` makes of a convolution's input (1, h, w, in_c), by its definition: (out_h, out_w, out_c)."""
     source, weights = (graph.tensors[index] for index in node.inputs[:2])
     out_c, k_h, k_w, _ = weights.shape
-    bias = (
-        graph.tensors[node.inputs[2]].data
-        if len(node.inputs) > 2 and node.inputs[2] >= 0
-        else np.zeros(out_c)
-    )
+    given = node.inputs[2] if len(node.inputs) > 2 else -1
+    bias = graph.tensors[given].data if given >= 0 else np.zeros(out_c)
     assert weights.data is not None and bias is not None
     output = replace(graph.tensors[node.outputs[0]], scales=(scale,), zero_points=(0,))
-    pairs = np.array(
-        [quantize_multiplier(float(r)) for r in effective_scales(source, weights, output, out_c)]
-    )
+    ratios = effective_scales(source, weights, output, out_c)
+    multiplier, shift = np.array([quantize_multiplier(float(ratio)) for ratio in ratios]).T
     strides = node.options["strideH"], node.options["strideW"]
     return convolution_int16(
-        features[0].astype(np.int8, copy=False), weights.data.astype(np.int8), bias.astype(np.int64).ravel(), pairs[:, 0], pairs[:, 1],
+        features[0].astype(np.int8), weights.data.astype(np.int8), bias.astype(np.int64).ravel(), multiplier, shift,
         input_zero=source.zero_point, stride=strides, pads=_pads(node, source, output, (k_h, k_w), strides),
         limits=limits,
     )  # fmt: skip
