@@ -21,6 +21,7 @@ from edge_ad.compile.integer.detectors.form import (
 from edge_ad.compile.integer.detectors.material import Material
 from edge_ad.compile.integer.image import Image
 from edge_ad.compile.integer.monitor import monitor_of
+from edge_ad.compile.integer.smaller import told
 from edge_ad.compile.target import Calibration, ImageTarget, Lowered
 from edge_ad.errors import BudgetError, TargetError
 from edge_ad.runtime.engines.base import Engine, Tensor
@@ -79,7 +80,7 @@ def require_fit(
     preset would fit."""
     assert lowered.board is not None
     for target in targets:
-        image = lowered.board.image(target.kernels)
+        image = lowered.board.image(target.kernels, stripes=target.stripes)
         if over := target.fit(image, image.program.parameters).over:
             raise BudgetError(
                 f"the detector does not fit: {'; '.join(over)}", where=target.name,
@@ -98,7 +99,7 @@ def _what_would(captured: Captured, calibration: Calibration, target: ImageTarge
         assert how.unfitted is not None
         tried = Material(unexported(how.unfitted(detector, preset)), few, target.name)
         try:
-            image = how.lower(tried).image(target.kernels)
+            image = how.lower(tried).image(target.kernels, stripes=target.stripes)
         except TargetError:
             continue
         if not target.fit(image, image.program.parameters).over:
@@ -122,14 +123,15 @@ def payload_of(
     form = lowered.board
     assert form is not None
     model, golden = f"payload/{target.name}/{MODEL}", f"golden/{target.name}.npz"
-    monitor = monitor_of(thresholds, form.outputs[SCORE], spec, form.input)
-    image = form.image(target.kernels, held_by_the_image(form, vectors), monitor)
+    monitor = monitor_of(thresholds, form.outputs[SCORE], form.taken or spec, form.input)
+    image = form.image(target.kernels, held_by_the_image(form, vectors), monitor, stripes=target.stripes)
     fit = target.fit(image, image.program.parameters)
     if fit.over:  # with its head and its vectors it is a little larger than `require_fit` saw it
         raise BudgetError(f"the detector does not fit: {'; '.join(fit.over)}", where=target.name,
                           hint="use a smaller preset, or another target (edge-ad targets)")  # fmt: skip
     decisions = [
         *lowered.decisions,
+        *told(image.program, form.program(target.kernels, stripes=False)),
         f"Weights packed for the kernel set '{target.kernels}'; {len(image.program.steps)} operators.",
         f"Arena of {image.plan.size} bytes; the step with the most live tensors needs {image.plan.needed}.",
         f"Results equal {BASIS}, on {len(vectors)} inputs.",

@@ -87,7 +87,9 @@ class Fit:
 @dataclass(frozen=True, kw_only=True)
 class ImageTarget(Target):
     """A target that takes model images. kernels: the set that weights are packed for. fit: of an image and its number
-    of weights and biases."""
+    of weights and biases. stripes: whether early activations may be made a few rows at a time (see
+    `edge_ad.compile.integer.striping`)."""
 
     kernels: KernelSet
     fit: Callable[[Image, int], Fit]
+    stripes: bool = True

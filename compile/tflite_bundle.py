@@ -29,7 +29,9 @@ from edge_ad.bundle.manifest import (
 )
 from edge_ad.compile.integer.graph import Graph, Tensor, batched
 from edge_ad.compile.integer.image import Image, build_image
+from edge_ad.compile.integer.lower import lower
 from edge_ad.compile.integer.read import parse_tflite, read_content
+from edge_ad.compile.integer.smaller import told
 from edge_ad.compile.reference import Network, golden_vectors, image_vectors, scores_of
 from edge_ad.compile.target import ImageTarget, Target
 from edge_ad.errors import BudgetError, ModelError, TargetError, UsageError
@@ -67,7 +69,7 @@ def image_for(
 ) -> Image:
     """The model image of a graph for a target. Raises TargetError, and BudgetError, unless `check` is false, when
     the target has no room for it."""
-    image = build_image(graph, target.kernels, vectors)
+    image = build_image(graph, target.kernels, vectors, stripes=target.stripes)
     fit = target.fit(image, graph.parameters)
     if check and fit.over:
         raise BudgetError(
@@ -236,6 +238,7 @@ def _payload(
             f"Weights packed for the kernel set '{target.kernels}'; {len(image.program.steps)} operators.",
             f"Arena of {image.plan.size} bytes; the step with the most live tensors needs {image.plan.needed}.",
             f"Results equal LiteRT's reference kernels to the bit on {n_golden} inputs.",
+            *told(image.program, lower(graph, target.kernels)),
             *fit.notes,
         ],
     )  # fmt: skip

@@ -111,7 +111,7 @@ def _library() -> ctypes.CDLL:
         raise MissingDependencyError(
             "a C compiler is needed to run the board's engine here", hint="apt install gcc"
         )
-    files = [*sources(), *sorted(ENGINE.glob("*.h"))]
+    files = [*sources(), *sorted(ENGINE.rglob("*.h"))]
     key = hashlib.sha256(b"".join(f.read_bytes() for f in files) + " ".join(FLAGS).encode()).hexdigest()[:16]
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "edge-ad"
     built = cache / f"engine-{key}.so"

@@ -18,7 +18,8 @@ class Tensor:
     """A tensor: value = scale * (integer - zero_point).
 
     scales, zero_points: one for the whole tensor, or one a slice along `axis`. data: of a constant, else None.
-    dtype: of the integers; int8 for all activations.
+    dtype: of the integers; int8 for all activations of a .tflite file. part: of a tensor that is a stretch of
+    another's memory, that one's index and the element that it begins with.
     """
 
     index: int
@@ -29,6 +30,7 @@ class Tensor:
     zero_points: tuple[int, ...] = ()
     axis: int = 0
     data: Array | None = None
+    part: tuple[int, int] | None = None
 
     @property
     def scale(self) -> float:
@@ -42,6 +44,10 @@ class Tensor:
     def size(self) -> int:
         """Number of elements."""
         return prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        return self.size * self.dtype.itemsize
 
 
 @dataclass(frozen=True)
@@ -58,9 +64,9 @@ class Node:
         return self.kind if self.index == NO_NODE else f"{self.kind} (node {self.index})"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Graph:
-    """Nodes in an order in which they can run."""
+    """Nodes in an order in which they can run. Equal only to itself, so that what was found of it can be kept."""
 
     tensors: tuple[Tensor, ...]
     nodes: tuple[Node, ...]

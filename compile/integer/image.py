@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from edge_ad.compile.integer.arena import Plan, plan
 from edge_ad.compile.integer.graph import Graph
 from edge_ad.compile.integer.lower import ALIGNMENT, KernelSet, Program, lower
-from edge_ad.compile.integer.records import IN_IMAGE, NO_REF, Buffer, Constant, Ref, opcode
+from edge_ad.compile.integer.records import IN_IMAGE, NO_REF, Buffer, Constant, Ref, Stretch, opcode
 from edge_ad.firmware_bridge.port_spec import PortSpec
 
 MAGIC = 0x4D444145  # "EADM"
@@ -46,10 +46,15 @@ class Image:
 
 
 def build_image(
-    graph: Graph, kernels: KernelSet, golden: Sequence[tuple[Sequence[bytes], Sequence[bytes]]] = ()
+    graph: Graph,
+    kernels: KernelSet,
+    golden: Sequence[tuple[Sequence[bytes], Sequence[bytes]]] = (),
+    *,
+    stripes: bool = True,
 ) -> Image:
-    """The image of a graph alone. golden: as of `write_image`. Raises TargetError as `lower` does."""
-    return write_image(lower(graph, kernels), golden)
+    """The image of a graph alone. golden: as of `write_image`; stripes: of `Builder`. Raises TargetError as `lower`
+    does."""
+    return write_image(lower(graph, kernels, stripes=stripes), golden)
 
 
 def write_image(
@@ -68,6 +73,8 @@ def write_image(
             return NO_REF
         if isinstance(ref, Buffer):
             return arena.offset(ref)
+        if isinstance(ref, Stretch):
+            return arena.offset(ref.buffer) + ref.offset
         assert isinstance(ref, Constant)
         return IN_IMAGE | (constants + ref.offset)
 
@@ -79,11 +86,18 @@ def write_image(
         body.extend(block)
         return offset
 
-    records = [append(step.record.words(locate)) for step in program.steps]
+    written: dict[bytes, int] = {}  # stripes of a network mostly have the same records
+
+    def record_of(words: bytes) -> int:
+        if words not in written:
+            written[words] = append(words)
+        return written[words]
+
+    records = [record_of(step.record.words(locate)) for step in program.steps]
     steps = b"".join(
         _STEP.pack(
             opcode(step.record), step.node.index, record,
-            locate(step.writes[0]) if step.writes else NO_REF, step.writes[0].size if step.writes else 0,
+            locate(step.output), 0 if step.output is None else step.output.size,
         )
         for step, record in zip(program.steps, records, strict=True)
     )  # fmt: skip

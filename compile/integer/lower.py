@@ -10,7 +10,7 @@ import numpy as np
 
 from edge_ad.bundle.names import shown
 from edge_ad.compile.integer.graph import NO_NODE, Array, Graph, Node, Tensor, batched
-from edge_ad.compile.integer.records import Buffer, Constant, Record, Ref
+from edge_ad.compile.integer.records import Buffer, Constant, Record, Ref, Stretch
 from edge_ad.errors import TargetError
 from edge_ad.firmware_bridge.port_spec import PortSpec
 
@@ -21,7 +21,7 @@ ALIGNMENT = 16  # of constants and buffers, in bytes
 _MALFORMED = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
 
 Lowering = Callable[["Builder", Node], None]
-OPERATORS: dict[str, Lowering] = {}
+OPERATORS: dict[str, Lowering] = {}  # by kind; those of our own, which no .tflite file has, in small letters
 _EMPTY = Graph((), (), (), ())
 
 
@@ -29,7 +29,7 @@ _EMPTY = Graph((), (), (), ())
 class Step:
     """A record with what it reads and writes. in_place: pairs (read, written) that may share their memory.
 
-    node: of the file; macs: multiply-accumulates.
+    node: of the file; macs: multiply-accumulates. output: what of the first written buffer it fills.
     """
 
     record: Record
@@ -38,6 +38,7 @@ class Step:
     node: Node
     in_place: tuple[tuple[Buffer, Buffer], ...] = ()
     macs: int = 0
+    output: Buffer | Stretch | None = None
 
 
 @dataclass
@@ -57,12 +58,14 @@ class Program:
 
 class Builder:
     """What a lowering writes into: whole graphs (`inline`) and operators by hand (`step`), in the order in which they
-    run. While a graph is inlined, `tensor` and `ref` are that graph's."""
+    run. While a graph is inlined, `tensor` and `ref` are that graph's. stripes: graphs go in as the form of them that
+    needs the least memory (see `smaller`), not as they are."""
 
-    def __init__(self, kernels: KernelSet):
+    def __init__(self, kernels: KernelSet, *, stripes: bool = False):
+        self.stripes = stripes
         self.graph = _EMPTY
         self.program = Program(kernels)
-        self._places: dict[int, Buffer] = {}
+        self._places: dict[int, Buffer | Stretch] = {}
         self._known: dict[bytes, Constant] = {}
 
     @property
@@ -95,9 +98,13 @@ class Builder:
         Raises TargetError that names the first node that is not covered, and what would help, ValueError for inputs of
         other sizes.
         """
-        given = [graph.tensors[index].size for index in graph.inputs]
+        given = [graph.tensors[index].nbytes for index in graph.inputs]
         if given != [buffer.size for buffer in inputs]:
             raise ValueError(f"a graph with inputs of {given} bytes is given {[b.size for b in inputs]}")
+        if self.stripes:
+            from edge_ad.compile.integer.smaller import smaller  # which lowers, to see what is smaller
+
+            graph = smaller(graph, self.kernels)
         outer = self.graph, self._places
         self.graph, self._places = graph, dict(zip(graph.inputs, inputs, strict=True))
         self.program.parameters += graph.parameters
@@ -118,14 +125,25 @@ class Builder:
     def tensor(self, index: int) -> Tensor:
         return self.graph.tensors[index]
 
-    def ref(self, index: int) -> Buffer | Constant:
-        """Where tensor `index` is: its buffer, made on first use, or its constant."""
+    def ref(self, index: int) -> Buffer | Constant | Stretch:
+        """Where tensor `index` is: its buffer, made on first use, its stretch of another's, or its constant."""
         tensor = self.tensor(index)
         if tensor.data is not None:
             return self.constant(tensor.data)
         if index not in self._places:
-            self._places[index] = self.buffer(tensor.size)
+            self._places[index] = (
+                self.buffer(tensor.nbytes) if tensor.part is None else self._stretch(tensor, *tensor.part)
+            )
         return self._places[index]
+
+    def _stretch(self, tensor: Tensor, whole: int, first: int) -> Stretch:
+        place = self.ref(whole)
+        assert not isinstance(place, Constant)
+        offset, size = first * tensor.dtype.itemsize, tensor.nbytes
+        assert offset >= 0 and offset + size <= place.size
+        if isinstance(place, Stretch):
+            return Stretch(place.buffer, place.offset + offset, size)
+        return Stretch(place, offset, size)
 
     def buffer(self, size: int) -> Buffer:
         """New memory of the arena, alive from its first writer to its last reader."""
@@ -134,9 +152,9 @@ class Builder:
         return buffer
 
     def alias(self, output: int, source: int) -> None:
-        """Tensor `output` is the same bytes as `source` (RESHAPE); both must be activations."""
+        """Tensor `output` is the same bytes as `source` (RESHAPE); both must be activations, `output` no part."""
         place = self.ref(source)
-        assert isinstance(place, Buffer)
+        assert not isinstance(place, Constant) and self.tensor(output).part is None
         self._places[output] = place
 
     def constant(self, data: Array) -> Constant:
@@ -155,7 +173,8 @@ class Builder:
     ) -> None:  # fmt: skip
         """Append a record. Constants among `reads` need no place in the arena and are left out."""
         pairs = tuple((a, b) for a, b in in_place if isinstance(a, Buffer) and isinstance(b, Buffer))
-        self.program.steps.append(Step(record, _buffers(reads), _buffers(writes), node, pairs, macs))
+        output = next((r for r in writes if isinstance(r, Buffer | Stretch)), None)
+        self.program.steps.append(Step(record, _buffers(reads), _buffers(writes), node, pairs, macs, output))
 
     def step(
         self, record: Record, *, reads: Sequence[Ref], writes: Sequence[Ref],
@@ -171,12 +190,13 @@ class Builder:
 
 
 def _buffers(refs: Sequence[Ref]) -> tuple[Buffer, ...]:
-    return tuple(r for r in refs if isinstance(r, Buffer))
+    whole = (r.buffer if isinstance(r, Stretch) else r for r in refs)
+    return tuple(r for r in whole if isinstance(r, Buffer))
 
 
-def lower(graph: Graph, kernels: KernelSet) -> Program:
+def lower(graph: Graph, kernels: KernelSet, *, stripes: bool = False) -> Program:
     """A graph alone: its inputs and outputs are the image's. Raises TargetError as `Builder.inline`."""
-    builder = Builder(kernels)
+    builder = Builder(kernels, stripes=stripes)
     inputs = [builder.input(_port(graph.tensors[index])) for index in graph.inputs]
     outputs = builder.inline(graph, inputs)
     for buffer, index in zip(outputs, graph.outputs, strict=True):
@@ -199,7 +219,7 @@ def _lower_nodes(builder: Builder, graph: Graph) -> None:
         raise TargetError(
             "no board has this operator",
             where=str(unknown[0]),
-            hint=f"there are: {', '.join(sorted(OPERATORS))}",
+            hint=f"there are: {', '.join(sorted(kind for kind in OPERATORS if kind.isupper()))}",
         )
     for node in graph.nodes:
         try:

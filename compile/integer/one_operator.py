@@ -8,6 +8,7 @@ result, and an operator costs one line.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -27,28 +28,30 @@ def value_table(builder: Builder, node: Node, varying: int) -> npt.NDArray[np.in
     Raises TargetError with LiteRT's own words where its kernel refuses the node.
     """
     try:
-        from ai_edge_litert.interpreter import Interpreter, OpResolverType
+        return _table(_file(builder, node, varying)).copy()
     except ImportError as error:
         raise MissingDependencyError(
             "tables need the package 'ai-edge-litert'", hint="pip install 'edge-ad[compile]'"
         ) from error
-    try:
-        interpreter = Interpreter(
-            model_content=_file(builder, node, varying),
-            experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
-            num_threads=1,
-        )
-        interpreter.allocate_tensors()
-        interpreter.set_tensor(
-            interpreter.get_input_details()[0]["index"], np.arange(-128, 128, dtype=np.int8)
-        )
-        interpreter.invoke()
     except (RuntimeError, ValueError) as error:
         raise builder.refuse(
             node,
             f"LiteRT's reference kernel refuses it ({_reason(error)})",
             "quantize it as LiteRT specifies",
         ) from error
+
+
+@lru_cache(maxsize=64)
+def _table(content: bytes) -> npt.NDArray[np.int8]:
+    """What the file's operator makes of all values; the stripes of one operator have one file."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    interpreter = Interpreter(
+        model_content=content, experimental_op_resolver_type=OpResolverType.BUILTIN_REF, num_threads=1
+    )
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], np.arange(-128, 128, dtype=np.int8))
+    interpreter.invoke()
     return np.array(interpreter.get_tensor(interpreter.get_output_details()[0]["index"]), np.int8)
 
 

@@ -48,6 +48,11 @@ class Quantized:
         interpreter.invoke()
         return [interpreter.get_tensor(index).copy() for index in self.graph.outputs]
 
+    def inside(self, values: Sequence[Array], tensors: Sequence[int]) -> list[Array]:
+        """What LiteRT's reference kernels make of these tensors on the way to the outputs."""
+        self.reference(values)
+        return [self._interpreter.get_tensor(index).copy() for index in tensors]
+
     @cached_property
     def _interpreter(self) -> Any:
         try:
@@ -61,6 +66,7 @@ class Quantized:
             interpreter = Interpreter(
                 model_content=self.content,
                 experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
+                experimental_preserve_all_tensors=True,
                 num_threads=1,
             )
             interpreter.allocate_tensors()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -47,14 +48,17 @@ if TYPE_CHECKING:
               help="Holds that key's password in its first line.")  # fmt: skip
 @click.option("--emit-c", type=click.Path(path_type=Path, file_okay=False),
               help="Folder for model.c, model.h and the engine's sources, for own firmware (one board).")  # fmt: skip
+@click.option("--no-stripes", is_flag=True,
+              help="Boards: compute early activations whole, not a few rows at a time (a larger arena, fewer "
+              "operators).")  # fmt: skip
 @click.option("-v", "--plan", is_flag=True, help="Print the plan of the arena (boards).")
 @click.option("--json", "as_json", is_flag=True,
               help="Print the whole report as JSON (docs/report.md); for .tflite as `inspect --json`.")  # fmt: skip
 def command(
     model: Path, target_names: tuple[str, ...], data: Path | None, max_false_alarms: float | None,
     reject: float | None, threshold_range: tuple[float, float] | None, out_: Path | None, precision: str | None,
-    head: str | None, sign_key: Path | None, password_file: Path | None, emit_c: Path | None, plan: bool,
-    as_json: bool,
+    head: str | None, sign_key: Path | None, password_file: Path | None, emit_c: Path | None,
+    no_stripes: bool, plan: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Compile a fitted detector, or a full-INT8 .tflite file, into one bundle.
 
@@ -69,6 +73,8 @@ def command(
     from edge_ad.bundle.signature import read_private_key
 
     chosen = [targets.get(name) for name in target_names]
+    if no_stripes:
+        chosen = [_without_stripes(target) for target in chosen]
     key = None if sign_key is None else read_private_key(sign_key, read_password(password_file))
     if key is not None and out_ is None:
         raise UsageError("--sign needs --out: there is no bundle to sign")
@@ -91,6 +97,15 @@ def command(
     calibration = _Calibration(max_false_alarms, reject, threshold_range)
     _compile_folder(model, chosen, data, calibration, out_, precision, emit_c, plan, as_json)
     _sign(out_, key)
+
+
+def _without_stripes(target: Target) -> Target:
+    """Raises UsageError for a target that has none."""
+    from edge_ad.compile.target import ImageTarget
+
+    if not isinstance(target, ImageTarget):
+        raise UsageError(f"--no-stripes is for microcontroller targets, {target.name} is none")
+    return replace(target, stripes=False)
 
 
 def _sign(bundle: Path | None, key: Ed25519PrivateKey | None) -> None:
@@ -172,6 +187,8 @@ def _compile_tflite(
 ) -> None:  # fmt: skip
     from edge_ad.cli.inspect_command import budget_lines
     from edge_ad.compile.emit_c import emit
+    from edge_ad.compile.integer.lower import lower
+    from edge_ad.compile.integer.smaller import told
     from edge_ad.compile.tflite_bundle import (
         compile_tflite,
         image_for,
@@ -199,7 +216,8 @@ def _compile_tflite(
         image = made.images[target.name] if made is not None else image_for(graph, target)
         out.print(f"[bold]{target.name}[/bold] ({target.kernels} kernels)")
         fit = target.fit(image, graph.parameters)
-        for line in (*budget_lines(fit.budget), *fit.notes):
+        stripes = told(image.program, lower(graph, target.kernels))
+        for line in (*budget_lines(fit.budget), *stripes, *fit.notes):
             out.print(f"  {line}", soft_wrap=True, markup=False)
     if made is not None:
         for line in made.manifest.payloads[0].decisions[2:3]:

@@ -15,6 +15,8 @@ _MODULES = {
     "autoencoder": "edge_ad.compile.integer.detectors.autoencoder",
     "starnet": "edge_ad.compile.integer.detectors.starnet",
     "tspulse": "edge_ad.compile.integer.detectors.tspulse.lowering",
+    "efficientad": "edge_ad.compile.integer.detectors.efficientad",
+    "fader": "edge_ad.compile.integer.detectors.fader",
 }
 
 

@@ -44,10 +44,10 @@ class BoardForm:
     notes: tuple[str, ...] = ()
     taken: InputSpec | None = None
 
-    def program(self, kernels: KernelSet) -> Program:
-        """All steps. Raises TargetError for an operator that no board has, ValueError where `emit` declares other ports
-        than the form says."""
-        builder = Builder(kernels)
+    def program(self, kernels: KernelSet, *, stripes: bool = True) -> Program:
+        """All steps; stripes: of `Builder`. Raises TargetError for an operator that no board has, ValueError where
+        `emit` declares other ports than the form says."""
+        builder = Builder(kernels, stripes=stripes)
         self.emit(builder)
         made = [spec for _, spec in builder.program.outputs]
         if [spec for _, spec in builder.program.inputs] != [self.input] or made != list(
@@ -56,10 +56,18 @@ class BoardForm:
             raise ValueError("the ports that were emitted are not those of the form")
         return builder.program
 
-    def image(self, kernels: KernelSet, vectors: Vectors = (), monitor: Monitor | None = None) -> Image:
+    def image(
+        self,
+        kernels: KernelSet,
+        vectors: Vectors = (),
+        monitor: Monitor | None = None,
+        *,
+        stripes: bool = True,
+    ) -> Image:
         """The model image, with golden vectors, and by what it judges."""
         golden = [self._raw(*vector) for vector in vectors]
-        return write_image(self.program(kernels), golden, b"" if monitor is None else monitor.pack())
+        program = self.program(kernels, stripes=stripes)
+        return write_image(program, golden, b"" if monitor is None else monitor.pack())
 
     def _raw(self, given: Array, made: Mapping[str, Array]) -> tuple[list[bytes], list[bytes]]:
         return [self.input.raw(given)], [spec.raw(made[name]) for name, spec in self.outputs.items()]

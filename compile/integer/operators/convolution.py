@@ -26,8 +26,12 @@ from edge_ad.compile.integer.operators.weights import (
     fused_range,
 )
 from edge_ad.compile.integer.records import Convolution, Depthwise, Geometry
+from edge_ad.compile.integer.records.maps import ConvolutionInt16
 
 SAME, VALID = 0, 1
+# Options of our own. LIMITS: lowest and highest value of an int16 output.
+LIMITS = "limits"
+PADS = "pads"  # option of our own: rows and columns before the first; then the output's shape says how many follow
 LONGEST_WALK = 1 << 30  # as the engine's edge_walk_ok
 
 
@@ -61,8 +65,10 @@ def depthwise(builder: Builder, node: Node) -> None:
 
 
 def activations(builder: Builder, node: Node, index: int) -> tuple[Tensor, Tensor]:
-    """Tensor `index` and the output, both of four dimensions. Raises TargetError for others."""
-    source, output = activation(builder, node, index), activation(builder, node, node.outputs[0])
+    """Tensor `index`, INT8, and the output, INT8 or int16, both of four dimensions. Raises TargetError for others."""
+    source, output = activation(builder, node, index), builder.tensor(node.outputs[0])
+    if output.dtype != np.int16:
+        activation(builder, node, output.index)
     for tensor in (source, output):
         if len(tensor.shape) != 4:
             raise builder.refuse(node, f"'{tensor.name}' of shape {tensor.shape} has not four dimensions")
@@ -91,6 +97,8 @@ def _geometry(
     k_h, k_w, out_c = kernel
     out_h, top = padding(options["padding"], in_h, k_h, strides[0], dilations[0])
     out_w, left = padding(options["padding"], in_w, k_w, strides[1], dilations[1])
+    if PADS in options:
+        (out_h, out_w), (top, left) = output.shape[1:3], options[PADS]
     if output.shape != (batch, out_h, out_w, out_c):
         raise builder.refuse(
             node,
@@ -117,7 +125,13 @@ def _emit(builder: Builder, node: Node, geometry: Geometry, weights: Tensor, val
     values: (out_c, k_h, k_w, in_c / groups).
     """
     source, output = builder.tensor(node.inputs[0]), builder.tensor(node.outputs[0])
-    kind = Depthwise if geometry.groups == geometry.in_c > 1 else Convolution
+    kind: type[Convolution | Depthwise | ConvolutionInt16] = Convolution
+    if geometry.groups == geometry.in_c > 1:
+        kind = Depthwise
+    if output.dtype == np.int16:
+        if kind is Depthwise:
+            raise builder.refuse(node, "gives int16, which a depthwise convolution does not")
+        kind = ConvolutionInt16
     bias = constant_bias(builder, node, 2, geometry.out_c)
     bias = fold_zero_point(bias, values.astype(np.int64), source.zero_point)
     macs = prod(output.shape) * prod(values.shape[1:])
@@ -125,7 +139,7 @@ def _emit(builder: Builder, node: Node, geometry: Geometry, weights: Tensor, val
         values = np.transpose(values[..., 0], (1, 2, 0))
     size = scratch_bytes(builder.kernels, kind, geometry)
     scratch = builder.buffer(size) if size else None
-    low, high = fused_range(builder, node, output)
+    low, high = node.options.get(LIMITS) or fused_range(builder, node, output)
     reads, writes = builder.ref(node.inputs[0]), builder.ref(node.outputs[0])
     scales = effective_scales(source, weights, output, geometry.out_c)
     record = kind(

@@ -7,7 +7,6 @@ import numpy.typing as npt
 
 from edge_ad.compile.integer.graph import Node
 from edge_ad.compile.integer.lower import Builder
-from edge_ad.compile.integer.records.base import Buffer
 from edge_ad.compile.integer.records.moves import Copy, Fill
 
 DIMENSIONS = 5
@@ -26,27 +25,32 @@ def copy(
     geometry, run = _collapse(source_view, output_view)
     if len(geometry[0]) > DIMENSIONS:
         raise builder.refuse(node, "moves bytes in more than five dimensions", "split it into two steps")
+    each = builder.tensor(output).dtype.itemsize
     padded = np.zeros((3, DIMENSIONS), np.int32)
     padded[0] = 1
     if geometry.size:
         padded[:, DIMENSIONS - geometry.shape[1] :] = geometry
+    padded[1:] *= each
     read, written = builder.ref(source), builder.ref(output)
     record = Copy(
         input=read,
         output=written,
         geometry=builder.constant(padded),
-        input_start=int(source_view.flat[0]),
-        output_start=int(output_view.flat[0]),
-        run=run,
+        input_start=int(source_view.flat[0]) * each,
+        output_start=int(output_view.flat[0]) * each,
+        run=run * each,
     )
     builder.emit(node, record, reads=[read], writes=[written])
 
 
 def fill(builder: Builder, node: Node, output: int, value: int) -> None:
-    """Set all of tensor `output` to `value`."""
+    """Set all bytes of tensor `output` to `value`."""
     written = builder.ref(output)
     builder.emit(
-        node, Fill(output=written, count=builder.tensor(output).size, value=value), reads=[], writes=[written]
+        node,
+        Fill(output=written, count=builder.tensor(output).nbytes, value=value),
+        reads=[],
+        writes=[written],
     )
 
 
@@ -54,7 +58,7 @@ def rearrange(builder: Builder, node: Node, source: int, output: int, source_vie
     """Tensor `output` holds a view of `source`, in its order. Where that moves nothing, they share their memory."""
     tensor = builder.tensor(source)
     whole = source_view.size == tensor.size and bool((np.diff(source_view.ravel()) == 1).all())
-    if whole and isinstance(builder.ref(source), Buffer):
+    if whole and tensor.data is None and builder.tensor(output).part is None:
         builder.alias(output, source)
         return
     copy(builder, node, source, output, source_view, places(source_view.shape))

@@ -16,6 +16,7 @@ import numpy as np
 from edge_ad.compile.integer.graph import Array
 from edge_ad.compile.integer.lower import KernelSet
 from edge_ad.compile.integer.records import Convolution, Depthwise, FullyConnected, Geometry, Record
+from edge_ad.compile.integer.records.maps import ConvolutionInt16
 from edge_ad.compile.integer.records.residual import FullyConnectedWide
 
 ROWS = 4  # of a group
@@ -32,7 +33,7 @@ def pack(kernels: KernelSet, record: type[Record], weights: Array, groups: int =
     """
     if kernels == "plain":
         return weights
-    if record is FullyConnected or record is Convolution:
+    if record in (FullyConnected, Convolution, ConvolutionInt16):
         rows = weights.reshape(groups, weights.shape[0] // groups, -1)
         return np.concatenate([_interleaved(kernels, group, _LOAD_BYTES[kernels]) for group in rows])
     if record is FullyConnectedWide:
@@ -62,7 +63,7 @@ def scratch_bytes(kernels: KernelSet, record: type[Record], geometry: Geometry) 
     taps = g.k_h * g.k_w
     if record is Depthwise:
         return taps * _POINTER_BYTES + g.in_c
-    if record is Convolution:
+    if record in (Convolution, ConvolutionInt16):
         pointwise = taps == 1 and g.pad_top == 0 and g.pad_left == 0
         return 0 if pointwise else taps * (g.in_c // g.groups)
     return 0

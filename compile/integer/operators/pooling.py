@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from edge_ad.compile.integer.graph import Node
 from edge_ad.compile.integer.lower import OPERATORS, Builder
+from edge_ad.compile.integer.operators.convolution import PADS, SAME
 from edge_ad.compile.integer.operators.operands import operands
 from edge_ad.compile.integer.records.pooling import Pool
 from edge_ad.compile.integer.requantize import activation_range
-
-SAME = 0  # the schema's Padding
 
 
 def pool(builder: Builder, node: Node) -> None:
@@ -23,6 +22,7 @@ def pool(builder: Builder, node: Node) -> None:
         max(0, (n_out - 1) * s + k - n_in) // 2 if o["padding"] == SAME else 0
         for n_in, n_out, k, s in zip((in_h, in_w), (out_h, out_w), kernel, stride, strict=True)
     )
+    top, left = o.get(PADS, (top, left))
     low, high = activation_range(o["fusedActivationFunction"], output.scale, output.zero_point)
     read, written = builder.ref(source.index), builder.ref(output.index)
     record = Pool(

@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from edge_ad.compile.integer.graph import Node
+from edge_ad.compile.integer.graph import Node, Tensor
 from edge_ad.compile.integer.lower import OPERATORS, Builder
 from edge_ad.compile.integer.records.pooling import ResizeBilinear, ResizeNearest
 
 ONE = 1 << 10  # a weight of 1
+# Option of our own: rows of the whole input and output, the first row of each that this node has.
+ROWS = "rows"
 
 
 def resize(builder: Builder, node: Node) -> None:
@@ -17,16 +19,32 @@ def resize(builder: Builder, node: Node) -> None:
     if (source.scale, source.zero_point) != (output.scale, output.zero_point):
         raise builder.refuse(node, "input and output have different scales", "quantize them alike")
     (batch, in_h, in_w, channels), (_, out_h, out_w, _) = source.shape, output.shape
-    bilinear = node.kind == "RESIZE_BILINEAR"
-    corners, halves = bool(node.options["alignCorners"]), bool(node.options["halfPixelCenters"])
-    find = bilinear_places if bilinear else nearest_places
-    tables = [find(in_h, out_h, corners, halves), find(in_w, out_w, corners, halves)]
     read, written = builder.ref(source.index), builder.ref(output.index)
-    record = (ResizeBilinear if bilinear else ResizeNearest)(
-        input=read, output=written, places=builder.constant(np.concatenate(tables)), batch=batch, in_h=in_h,
-        in_w=in_w, channels=channels, out_h=out_h, out_w=out_w,
+    record = (ResizeBilinear if node.kind == "RESIZE_BILINEAR" else ResizeNearest)(
+        input=read, output=written, places=builder.constant(resize_tables(node, source, output)), batch=batch,
+        in_h=in_h, in_w=in_w, channels=channels, out_h=out_h, out_w=out_w,
     )  # fmt: skip
     builder.emit(node, record, reads=[read], writes=[written])
+
+
+def resize_tables(node: Node, source: Tensor, output: Tensor) -> npt.NDArray[np.int32]:
+    """Where the output's rows come from, then its columns."""
+    (_, in_h, in_w, _), (_, out_h, out_w, _) = source.shape, output.shape
+    return np.concatenate([row_places(node, in_h, out_h), _places(node, in_w, out_w)])
+
+
+def row_places(node: Node, in_h: int, out_h: int) -> npt.NDArray[np.int32]:
+    """Where the output's rows come from, among the input's: (out_h,) of nearest, (out_h, 3) of bilinear."""
+    whole_in, whole_out, first_in, first_out = node.options.get(ROWS, (in_h, out_h, 0, 0))
+    found = _places(node, whole_in, whole_out)[first_out : first_out + out_h].copy()
+    rows = found[:, :2] if found.ndim == 2 else found
+    rows -= first_in
+    return found
+
+
+def _places(node: Node, n_in: int, n_out: int) -> npt.NDArray[np.int32]:
+    find = nearest_places if node.kind == "RESIZE_NEAREST_NEIGHBOR" else bilinear_places
+    return find(n_in, n_out, bool(node.options["alignCorners"]), bool(node.options["halfPixelCenters"]))
 
 
 def nearest_places(n_in: int, n_out: int, corners: bool, halves: bool) -> npt.NDArray[np.int32]:

@@ -8,7 +8,7 @@ from edge_ad.compile.integer.graph import Node
 from edge_ad.compile.integer.lower import OPERATORS, Builder
 from edge_ad.compile.integer.one_operator import value_table
 from edge_ad.compile.integer.operators.operands import operands, refuse_constant
-from edge_ad.compile.integer.records import Buffer
+from edge_ad.compile.integer.records import Constant
 from edge_ad.compile.integer.records.arithmetic import Table
 
 _KINDS = ("RELU", "RELU6", "RELU_N1_TO_1", "RELU_0_TO_1", "LEAKY_RELU", "HARD_SWISH", "LOGISTIC", "TANH", "GELU",
@@ -27,16 +27,16 @@ def unary(builder: Builder, node: Node) -> None:
 
 
 def emit_table(builder: Builder, node: Node, varying: int) -> None:
-    """`node` as a table over its input `varying`; nothing at all where it changes no value.
+    """`node` as a table over its input `varying`; nothing at all where it changes and moves no value.
 
     The reference rounds as it does: the table is what its kernel gave.
     """
     table = value_table(builder, node, varying)
-    if np.array_equal(table, np.arange(-128, 128)):
+    if np.array_equal(table, np.arange(-128, 128)) and builder.tensor(node.outputs[0]).part is None:
         builder.alias(node.outputs[0], varying)
         return
     source, output = builder.ref(varying), builder.ref(node.outputs[0])
-    assert isinstance(output, Buffer)
+    assert not isinstance(output, Constant)
     record = Table(
         input=source,
         output=output,

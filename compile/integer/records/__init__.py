@@ -9,6 +9,7 @@ from edge_ad.compile.integer.records.base import (
     Loop,
     Record,
     Ref,
+    Stretch,
     header,
     opcode,
 )
@@ -26,6 +27,7 @@ from edge_ad.compile.integer.records import scores  # isort: skip
 from edge_ad.compile.integer.records import spectrum  # isort: skip
 from edge_ad.compile.integer.records import distances, layers16, regret  # isort: skip
 from edge_ad.compile.integer.records import residual, series  # isort: skip
+from edge_ad.compile.integer.records import maps  # isort: skip
 
 __all__ = [
     "IN_IMAGE",
@@ -41,11 +43,13 @@ __all__ = [
     "Loop",
     "Record",
     "Ref",
+    "Stretch",
     "TransposeConvolution",
     "arithmetic",
     "distances",
     "header",
     "layers16",
+    "maps",
     "moves",
     "opcode",
     "pooling",

@@ -31,7 +31,16 @@ class Constant:
     size: int
 
 
-Ref = Buffer | Constant | None
+@dataclass(frozen=True)
+class Stretch:
+    """`size` bytes of a buffer from `offset` on."""
+
+    buffer: Buffer
+    offset: int
+    size: int
+
+
+Ref = Buffer | Constant | Stretch | None
 RECORDS: dict[str, type[Record]] = {}
 
 

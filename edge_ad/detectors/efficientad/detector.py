@@ -13,7 +13,7 @@ import torch
 from edge_ad.bundle.manifest import DetectorInfo, HeadSpec, InputSpec, Threshold
 from edge_ad.data.splits import Splits
 from edge_ad.detectors.base import Outputs, Part
-from edge_ad.detectors.efficientad.config import EfficientAdConfig
+from edge_ad.detectors.efficientad.config import PRESETS, EfficientAdConfig
 from edge_ad.detectors.efficientad.network import PAD_CELLS, PDN, Autoencoder
 from edge_ad.detectors.efficientad.simplify import PlainNetwork, SimplifiedNetwork
 from edge_ad.detectors.efficientad.statistics import OutputTransform
@@ -104,6 +104,15 @@ class EfficientAd:
     def finish_head(self, head: HeadSpec, threshold: Threshold) -> HeadSpec:
         """As it is."""
         return head
+
+    def unfitted(self, preset: str) -> EfficientAd:
+        """Another preset with weights that learnt nothing."""
+        config = PRESETS[preset]
+        teacher = PDN(config.widths, config.channels)
+        student = PDN(config.widths, config.channels * (2 if config.autoencoder else 1))
+        autoencoder = Autoencoder(config.size, config.channels) if config.autoencoder else None
+        transform = OutputTransform(np.eye(config.channels), np.zeros(config.channels))
+        return EfficientAd(config, self.splits, teacher, transform, student, autoencoder, self.teacher_info)
 
     def decisions(self) -> list[tuple[str, str]]:
         return [

@@ -13,7 +13,7 @@ from edge_ad.bundle.manifest import DetectorInfo, HeadSpec, InputSpec, Threshold
 from edge_ad.data.splits import Splits
 from edge_ad.detectors.base import Outputs, Part, Staged
 from edge_ad.detectors.fader.comparison import Comparison
-from edge_ad.detectors.fader.config import FaderConfig
+from edge_ad.detectors.fader.config import PRESETS, FaderConfig
 from edge_ad.detectors.fader.forms import PlainNetwork, staged
 from edge_ad.detectors.fader.masks import Mask, make_mask
 from edge_ad.detectors.fader.network import Inpainter, UNet, make_gates
@@ -87,6 +87,14 @@ class Fader:
     def finish_head(self, head: HeadSpec, threshold: Threshold) -> HeadSpec:
         """As it is."""
         return head
+
+    def unfitted(self, preset: str) -> Fader:
+        """Another preset with weights that learnt nothing; masked and compared in the same way."""
+        kept = ("mask", "attenuation", "attenuated_levels", "compare", "standardise")
+        config = PRESETS[preset].model_copy(update={name: getattr(self.config, name) for name in kept})
+        gates = make_gates(config.widths, config.attenuated_levels, config.cell_px, config.attenuation)
+        inpainter = Inpainter(UNet(config.widths), gates).eval()
+        return Fader(config, self.splits, inpainter, make_mask(config), Comparison(config))
 
     def decisions(self) -> list[tuple[str, str]]:
         """What was decided, (stage, sentence), for the report."""

@@ -9,6 +9,8 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from edge_ad.runtime.integer.arithmetic import bit_length
+
 Int64 = npt.NDArray[np.int64]
 CURVE_END = 1 << 16  # int16 values that a curve is a function of
 _LOG_BITS = 6  # segments of the logarithm between two powers of two: 2^6
@@ -36,6 +38,44 @@ def reciprocal(x: int) -> tuple[int, int]:
     """(m, t) with 1 / x = m * 2^(t - 62), x from 1 to 2^32 - 1: m = floor(2^62 / (x * 2^t)), 2^30 <= m <= 2^31."""
     t = 32 - x.bit_length()
     return (1 << 62) // (x << t), t
+
+
+@lru_cache(maxsize=1)
+def reciprocals() -> Int64:
+    """(256,) 2^24 / (256 + i + 1/2): where `near_reciprocal` starts."""
+    return np.array([round((1 << 24) / (256 + i + 0.5)) for i in range(256)])
+
+
+def near_reciprocal(x: Int64) -> Int64:
+    """2^62 / x within 2^-17 of it, x from 2^31 to 2^32 - 1: a table of 256 values and one step of Newton's."""
+    x = np.asarray(x, np.int64)
+    near = reciprocals()[x >> 23 & 0xFF]
+    left = (1 << 62) - x * (near << 15)
+    return np.asarray((near << 15) + (near * (left >> 31) >> 16), np.int64)
+
+
+def near_root(x: Int64) -> Int64:
+    """sqrt(x) in units of 1/16, x from 0 to 2^32 - 1: floor(sqrt(x * 4^f)) * 2^(4 - f), where f is the largest number
+    up to 4 for which x * 4^f is below 2^32. So what is cut off is below that unit, or below 2^-15 of the root."""
+    x = np.asarray(x, np.int64)
+    fraction = np.zeros(x.shape, np.int64)
+    for _ in range(4):
+        small = x < 1 << 30
+        x, fraction = np.where(small, x << 2, x), fraction + small
+    root = np.sqrt(x.astype(np.float64)).astype(np.int64)  # exact: 53 bits hold x and the root's 16
+    return np.asarray(root << (4 - fraction), np.int64)
+
+
+def near_share(part: Int64, whole: Int64, bits: int) -> Int64:
+    """part / (256 * whole) in units of 2^-bits, half up, within 2^-17 of it; whole from 1 to 2^32 - 1, part at most 256
+    times that, bits from 1 to 24."""
+    part, whole = np.asarray(part, np.int64), np.asarray(whole, np.int64)
+    up = 32 - bit_length(whole | 1)
+    raised = np.minimum((part << up) >> 8, (1 << 32) - 1).astype(np.uint64)
+    product = raised * near_reciprocal(whole << up).astype(np.uint64) + np.uint64(
+        1 << (61 - bits)
+    )  # below 2^64
+    return np.asarray(np.minimum(product >> np.uint64(62 - bits), np.uint64(1 << bits)), np.int64)
 
 
 @lru_cache(maxsize=1)

@@ -5,6 +5,17 @@
 #include "internal.h"
 #include "rounding.h"
 
+/* What a kernel writes. CONV_2D is compiled twice, to INT8 and, with EDGE_INT16, to int16. */
+#ifdef EDGE_INT16
+typedef int16_t edge_out;
+#define EDGE_OUT_LOW (-32767)
+#define EDGE_OUT_HIGH 32767
+#else
+typedef int8_t edge_out;
+#define EDGE_OUT_LOW (-128)
+#define EDGE_OUT_HIGH 127
+#endif
+
 /* Keeps a kernel's inner loop in registers: inlined into a caller of many variables it would spill. */
 #if defined(__GNUC__)
 #define EDGE_NOINLINE __attribute__((noinline))
@@ -15,6 +26,7 @@
 /* Records of one layout are copied to serve code that they share. */
 #define EDGE_SAME_LAYOUT(a, b) typedef char edge_layout_of_##a[sizeof(edge_##a) == sizeof(edge_##b) ? 1 : -1]
 EDGE_SAME_LAYOUT(depthwise, convolution);
+EDGE_SAME_LAYOUT(convolution_int16, convolution);
 EDGE_SAME_LAYOUT(transpose_convolution, convolution);
 EDGE_SAME_LAYOUT(fully_connected_fine, fully_connected);
 
@@ -27,6 +39,8 @@ static inline bool edge_walk_ok(int32_t count, int32_t stride, int32_t taps, int
     return (int64_t)(count - 1) * stride + (int64_t)(taps - 1) * dilation <= (int64_t)1 << 30;
 }
 
+static inline bool edge_zero_ok(int32_t zero) { return zero >= -128 && zero <= 127; }
+
 /* Whether all that a convolution's extents ask for lies in bounds; its offsets fit an int32_t. */
 static inline bool edge_convolution_ok(const edge_model *m, const edge_convolution *p)
 {
@@ -35,13 +49,15 @@ static inline bool edge_convolution_ok(const edge_model *m, const edge_convoluti
     if (!input || !output || p->groups < 1 || p->in_c % p->groups || p->out_c % p->groups)
         return false;
     const uint64_t weights = edge_extent(p->out_c, p->k_h, p->k_w, p->in_c / p->groups);
-    if (!weights || (input | output | weights) >> 31 || !edge_readable(m, p->input, input, 1) || !edge_writable(m, p->output, output, 1) ||
+    if (!weights || (input | output | weights) >> 31 || !edge_readable(m, p->input, input, 1) ||
+        !edge_writable(m, p->output, output * sizeof(edge_out), sizeof(edge_out)) ||
         !edge_readable(m, p->weights, weights, 1) || !(p->channels & EDGE_IN_IMAGE) ||
         !edge_readable(m, p->channels, 12 * (uint64_t)p->out_c, 4))
         return false;
     const int32_t *channels = edge_at(m, p->channels);
-    return p->input_zero >= -128 && p->input_zero <= 127 && p->low >= -128 && p->low <= p->high &&
-           p->high <= 127 && edge_scales_ok(channels + p->out_c, channels + 2 * p->out_c, p->out_c);
+    return edge_zero_ok(p->input_zero) && edge_zero_ok(p->output_zero) && p->low >= EDGE_OUT_LOW &&
+           p->low <= p->high && p->high <= EDGE_OUT_HIGH &&
+           edge_scales_ok(channels + p->out_c, channels + 2 * p->out_c, p->out_c);
 }
 
 /* Whether all of a FULLY_CONNECTED lies in bounds; rows: of its channels' constants. */
@@ -54,7 +70,7 @@ static inline bool edge_fully_connected_ok(const edge_model *m, const edge_fully
         !edge_readable(m, p->input, input, 1) || !edge_writable(m, p->output, output, 1) ||
         !edge_readable(m, p->weights, weights, 1) || !(p->channels & EDGE_IN_IMAGE) ||
         !edge_readable(m, p->channels, (uint64_t)p->units * rows * 4, 4) || p->low < -128 ||
-        p->low > p->high || p->high > 127)
+        p->low > p->high || p->high > 127 || !edge_zero_ok(p->output_zero))
         return false;
     const int32_t *channels = edge_at(m, p->channels);
     return edge_scales_ok(channels + p->units, channels + 2 * p->units, p->units);
@@ -74,13 +90,19 @@ static inline void edge_inside(int32_t at, int32_t dilation, int32_t extent, int
     edges[3] = taps;
 }
 
+/* A scaled sum with the output's zero point added, as what it becomes. */
+static inline edge_out edge_limited(int32_t scaled, int32_t zero, int32_t low, int32_t high)
+{
+    return (edge_out)edge_clamp((int32_t)((uint32_t)scaled + (uint32_t)zero), low, high);
+}
+
 /* One output channel's bias, multiplier and shift applied. */
-static inline int8_t edge_channel_out(const edge_convolution *p, const int32_t *channels, int32_t c,
-                                      uint32_t sum)
+static inline edge_out edge_channel_out(const edge_convolution *p, const int32_t *channels, int32_t c,
+                                        uint32_t sum)
 {
     const int32_t scaled = edge_scale_twice((int32_t)(sum + (uint32_t)channels[c]), channels[p->out_c + c],
                                             channels[2 * p->out_c + c]);
-    return edge_int8(scaled, p->output_zero, p->low, p->high);
+    return edge_limited(scaled, p->output_zero, p->low, p->high);
 }
 
 /* sum + x . w, n values */

@@ -78,6 +78,15 @@ uint32_t edge_root(uint64_t x, int32_t *t);
 /* floor(2^62 / x), x of 32 bits, the highest of which is set. */
 uint32_t edge_reciprocal(uint32_t x);
 
+/* 2^62 / x within 2^-17 of it, x of 32 bits, the highest of which is set: a table and a step of Newton's. */
+uint32_t edge_near_reciprocal(uint32_t x);
+
+/* sqrt(x) in units of 1/16: exact but for what is cut off, that unit or 2^-15 of it. */
+uint32_t edge_near_root(uint32_t x);
+
+/* part / (256 * whole) in units of 2^-bits (1 to 24), at most 1; whole not 0. */
+uint32_t edge_near_share(uint64_t part, uint32_t whole, int32_t bits);
+
 /* log2(x) in units of 2^-16, x from 1 to 2^63 - 1. */
 int32_t edge_log2(uint64_t x);
 

@@ -523,6 +523,128 @@ typedef struct {
     int32_t times;
 } edge_repeat;
 
+typedef struct {
+    int32_t batch;
+    int32_t in_h;
+    int32_t in_w;
+    int32_t in_c;
+    int32_t out_h;
+    int32_t out_w;
+    int32_t out_c;
+    int32_t k_h;
+    int32_t k_w;
+    int32_t stride_h;
+    int32_t stride_w;
+    int32_t dilation_h;
+    int32_t dilation_w;
+    int32_t pad_top;
+    int32_t pad_left;
+    int32_t groups;
+    edge_ref input;
+    edge_ref output;
+    edge_ref weights;
+    edge_ref channels;
+    edge_ref scratch;
+    int32_t input_zero;
+    int32_t output_zero;
+    int32_t low;
+    int32_t high;
+} edge_convolution_int16;
+
+typedef struct {
+    edge_ref input;
+    edge_ref output;
+    edge_ref mask;
+    int32_t channels;
+    int32_t height;
+    int32_t width;
+    int32_t first;
+    int32_t rows;
+    int32_t block;
+    int32_t cell;
+    int32_t wide;
+    int32_t shift;
+} edge_pixels;
+
+typedef struct {
+    edge_ref input;
+    edge_ref output;
+    edge_ref limits;
+    int32_t channels;
+    int32_t height;
+    int32_t width;
+    int32_t cell;
+} edge_template_mask;
+
+typedef struct {
+    edge_ref a;
+    edge_ref b;
+    edge_ref output;
+    int32_t positions;
+    int32_t channels;
+    int32_t shift;
+} edge_squared_difference;
+
+typedef struct {
+    edge_ref input;
+    edge_ref output;
+    int32_t in_h;
+    int32_t width;
+    int32_t out_h;
+    int32_t side;
+    int32_t top;
+} edge_box_mean;
+
+typedef struct {
+    edge_ref input;
+    edge_ref base;
+    edge_ref output;
+    edge_ref mean;
+    edge_ref gain;
+    int32_t positions;
+    int32_t each;
+    int32_t shift;
+} edge_affine_map;
+
+typedef struct {
+    edge_ref input;
+    edge_ref output;
+    int32_t positions;
+    int32_t offset;
+} edge_map_max;
+
+typedef struct {
+    edge_ref input;
+    edge_ref output;
+    int32_t in_w;
+    int32_t channels;
+    int32_t out_h;
+} edge_halve;
+
+typedef struct {
+    edge_ref a;
+    edge_ref b;
+    edge_ref output;
+    int32_t in_h;
+    int32_t width;
+    int32_t channels;
+    int32_t out_h;
+    int32_t top;
+    int32_t constant;
+    int32_t bits;
+} edge_gradient_dissimilarity;
+
+typedef struct {
+    edge_ref input;
+    edge_ref base;
+    edge_ref output;
+    edge_ref places;
+    int32_t in_h;
+    int32_t in_w;
+    int32_t out_h;
+    int32_t out_w;
+} edge_stretch_sum;
+
 /* X(name) for each operator, in the order of their numbers. */
 #define EDGE_OPERATORS(X) \
     X(fully_connected) \
@@ -563,6 +685,16 @@ typedef struct {
     X(patch_errors) \
     X(error_streams) \
     X(repeat) \
+    X(convolution_int16) \
+    X(pixels) \
+    X(template_mask) \
+    X(squared_difference) \
+    X(box_mean) \
+    X(affine_map) \
+    X(map_max) \
+    X(halve) \
+    X(gradient_dissimilarity) \
+    X(stretch_sum) \
 
 /* Those that run earlier steps again. */
 #define EDGE_LOOPS(X) X(regret_search) X(repeat)

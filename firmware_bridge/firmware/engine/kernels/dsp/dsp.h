@@ -58,23 +58,23 @@ static inline uint32_t edge_word(const int8_t *at)
 /* For scales of 1/4 and more. */
 EDGE_INNER int32_t edge_requantize_slowly(int32_t sum, int32_t multiplier, int32_t shift, const edge_scaling *s)
 {
-    return edge_int8(edge_scale(sum, multiplier, shift), s->zero, s->low, s->high);
+    return edge_limited(edge_scale(sum, multiplier, shift), s->zero, s->low, s->high);
 }
 
-/* edge_int8(edge_scale(...)). For scales below 1/4 the last rounding shift and the zero point are three instructions:
+/* edge_limited(edge_scale(...)). For scales below 1/4 the last rounding shift and the zero point are three instructions:
  * x / 2^n half up + zero = (x / 2^(n-1) + 1 + 2 zero) / 2, all divisions rounding down. */
-static inline int8_t edge_requantize(uint32_t sum, int32_t multiplier, int32_t shift, const edge_scaling *s)
+static inline edge_out edge_requantize(uint32_t sum, int32_t multiplier, int32_t shift, const edge_scaling *s)
 {
     const int32_t n = -shift;
     if (n < 2)
-        return (int8_t)edge_requantize_slowly((int32_t)sum, multiplier, shift, s);
+        return (edge_out)edge_requantize_slowly((int32_t)sum, multiplier, shift, s);
 #if EDGE_ROUNDINGS == 1
     const int32_t upper = (int32_t)(((int64_t)(int32_t)sum * multiplier) >> 32) >> (n - 2);
 #else
     const int32_t product = edge_high_product((int32_t)sum, multiplier);
     const int32_t upper = (product + (product >> 31)) >> (n - 1); /* half away from zero, not up */
 #endif
-    return (int8_t)edge_clamp((upper + 2 * s->zero + 1) >> 1, s->low, s->high);
+    return (edge_out)edge_clamp((upper + 2 * s->zero + 1) >> 1, s->low, s->high);
 }
 
 #endif

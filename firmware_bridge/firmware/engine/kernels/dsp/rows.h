@@ -57,7 +57,7 @@ static inline void edge_four_sums(const int8_t *x, const uint32_t *w, int32_t de
 }
 
 static inline void edge_four_out(const int8_t *x, const uint32_t *w, int32_t depth, const edge_scaling *s, int32_t row,
-                                 int8_t *output)
+                                 edge_out *output)
 {
     const int32_t *bias = s->bias + row, *m = s->multipliers + row, *shift = s->shifts + row;
     uint32_t sums[4] = {(uint32_t)bias[0], (uint32_t)bias[1], (uint32_t)bias[2], (uint32_t)bias[3]};
@@ -82,7 +82,7 @@ static inline uint32_t edge_one_row(const int8_t *x, const uint32_t *w, int32_t 
 
 /* output[r] = requantize(bias[r] + x . weights[r]) for each of `rows` rows of `depth` values. */
 EDGE_INNER void edge_rows(const int8_t *x, const int8_t *weights, int32_t depth, int32_t rows,
-                          const edge_scaling *scaling, int8_t *output)
+                          const edge_scaling *scaling, edge_out *output)
 {
     const edge_scaling own = *scaling, *s = &own; /* no store to output can change it */
     const uint32_t *w = (const uint32_t *)(const void *)weights;

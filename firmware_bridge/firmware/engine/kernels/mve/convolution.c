@@ -3,3 +3,5 @@
 #include "rows.h"
 
 #include "../rows/convolution.h"
+
+#include "../../convolution_entry.h"

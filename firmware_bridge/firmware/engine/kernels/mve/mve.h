@@ -12,6 +12,15 @@
 
 #define EDGE_LANES 16
 
+/* Four values that fit edge_out; or some of them. */
+#ifdef EDGE_INT16
+#define EDGE_STORE vstrhq_s32
+#define EDGE_STORE_SOME vstrhq_p_s32
+#else
+#define EDGE_STORE vstrbq_s32
+#define EDGE_STORE_SOME vstrbq_p_s32
+#endif
+
 /* edge_scale of `lanes` lanes, one by one: for scales of 1/4 and more. */
 EDGE_INNER int32x4_t edge_scale_slowly(int32x4_t sums, const int32_t *multipliers,
                                        const int32_t *shifts, int32_t lanes)
@@ -40,8 +49,8 @@ static inline int32x4_t edge_scale_four(int32x4_t sums, int32x4_t multipliers, i
 #endif
 }
 
-/* Four channels from `row` on: output[i] = edge_int8(edge_scale(sums[i], ...)). */
-static inline void edge_four_out(int32x4_t sums, const edge_scaling *s, int32_t row, int8_t *output)
+/* Four channels from `row` on: output[i] = edge_limited(edge_scale(sums[i], ...)). */
+static inline void edge_four_out(int32x4_t sums, const edge_scaling *s, int32_t row, edge_out *output)
 {
     const int32_t *multipliers = s->multipliers + row, *shifts = s->shifts + row;
     const int32x4_t shift = vldrwq_s32(shifts);
@@ -49,7 +58,7 @@ static inline void edge_four_out(int32x4_t sums, const edge_scaling *s, int32_t 
         sums = edge_scale_four(sums, vldrwq_s32(multipliers), shift);
     else
         sums = edge_scale_slowly(sums, multipliers, shifts, 4);
-    vstrbq_s32(output + row, edge_limit(sums, s));
+    EDGE_STORE(output + row, edge_limit(sums, s));
 }
 
 #endif

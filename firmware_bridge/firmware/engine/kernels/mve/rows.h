@@ -9,10 +9,10 @@
 #include "mve.h"
 
 /* As edge_four_out, of the 1 to 3 channels that are left. */
-static inline void edge_last_out(int32x4_t sums, const edge_scaling *s, int32_t row, int32_t lanes, int8_t *output)
+static inline void edge_last_out(int32x4_t sums, const edge_scaling *s, int32_t row, int32_t lanes, edge_out *output)
 {
     sums = edge_scale_slowly(sums, s->multipliers + row, s->shifts + row, lanes);
-    vstrbq_p_s32(output + row, edge_limit(sums, s), vctp32q((uint32_t)lanes));
+    EDGE_STORE_SOME(output + row, edge_limit(sums, s), vctp32q((uint32_t)lanes));
 }
 
 static inline int32x4_t edge_vector(int32_t a, int32_t b, int32_t c, int32_t d)
@@ -71,7 +71,7 @@ static inline int32_t edge_one_sum(const int8_t *x, const int8_t *group, int32_t
 
 /* output[r] = requantize(bias[r] + x . weights[r]) for each of `rows` rows of `depth` values. */
 EDGE_INNER void edge_rows(const int8_t *x, const int8_t *w, int32_t depth, int32_t rows,
-                          const edge_scaling *scaling, int8_t *output)
+                          const edge_scaling *scaling, edge_out *output)
 {
     const edge_scaling own = *scaling, *s = &own; /* no store to output can change it */
     int32_t row = 0;

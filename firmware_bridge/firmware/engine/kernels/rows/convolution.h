@@ -12,7 +12,7 @@ static bool pointwise(const edge_convolution *p)
            (int64_t)(p->out_h - 1) * p->stride_h < p->in_h && (int64_t)(p->out_w - 1) * p->stride_w < p->in_w;
 }
 
-bool edge_check_convolution(const edge_model *m, const edge_convolution *p)
+static bool check(const edge_model *m, const edge_convolution *p)
 {
     if (!edge_convolution_ok(m, p) ||
         !edge_walk_ok(p->out_h, p->stride_h, p->k_h, p->dilation_h, p->pad_top) ||
@@ -75,7 +75,7 @@ EDGE_INNER const int8_t *column(const edge_convolution *p, const int8_t *input, 
 }
 
 static void one_group(const edge_convolution *p, const int8_t *input, const int8_t *weights, int8_t *scratch,
-                      const edge_scaling *scaling, int8_t *output)
+                      const edge_scaling *scaling, edge_out *output)
 {
     const int32_t depth = p->in_c / p->groups, rows = p->out_c / p->groups;
     for (int32_t i = 0, y = -p->pad_top; i < p->out_h; i++, y += p->stride_h)
@@ -83,10 +83,11 @@ static void one_group(const edge_convolution *p, const int8_t *input, const int8
             edge_rows(column(p, input, y, x, depth, scratch), weights, p->k_h * p->k_w * depth, rows, scaling, output);
 }
 
-void edge_run_convolution(const edge_model *m, const edge_convolution *p)
+static void run(const edge_model *m, const edge_convolution *p)
 {
     const int8_t *input = edge_at(m, p->input);
-    int8_t *scratch = pointwise(p) ? NULL : edge_to(m, p->scratch), *output = edge_to(m, p->output);
+    int8_t *scratch = pointwise(p) ? NULL : edge_to(m, p->scratch);
+    edge_out *output = edge_to(m, p->output);
     const edge_scaling all = edge_scaling_of(edge_at(m, p->channels), p->out_c, p->output_zero, p->low, p->high);
     const int32_t depth = p->in_c / p->groups, rows = p->out_c / p->groups;
     const uint64_t group_bytes = edge_packed_bytes((uint64_t)rows, (uint64_t)(p->k_h * p->k_w * depth));

@@ -1,0 +1,8 @@
+/* CONV_2D to int16 for Cortex-M4 and M7. */
+#define EDGE_ROUNDINGS 2
+#define EDGE_INT16
+#include "rows.h"
+
+#include "../rows/convolution.h"
+
+#include "../../convolution_entry.h"
