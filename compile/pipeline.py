@@ -15,7 +15,7 @@ from edge_ad.bundle.archive import write_bundle
 from edge_ad.bundle.atomic import write_atomic
 from edge_ad.bundle.manifest import FileEntry, Golden, Manifest, Payload
 from edge_ad.compile.assemble import Assembled, assemble
-from edge_ad.compile.capture import capture
+from edge_ad.compile.capture import Captured, capture
 from edge_ad.compile.report.html import render
 from edge_ad.compile.report.model import (
     BundleInfo,
@@ -78,7 +78,7 @@ def compile_bundle(
     if reject is not None:
         rejection_band(order, planned, reject)
     done = stage("capture", 1)
-    captures = {opset: capture(detector, opset) for opset in sorted({target.opset for target in targets})}
+    captures = _captures(detector, targets)
     done()
     parts: list[Assembled] = []
     members: dict[str, bytes] = {}
@@ -124,6 +124,18 @@ def compile_bundle(
     write_atomic(html, render(full, figures).encode())
     done()
     return Compiled(out, digest, full, html)
+
+
+def _captures(detector: Detector, targets: Sequence[Target]) -> dict[int, Captured]:
+    """The network by the opset that targets take. Raises what `capture` raises, naming the targets."""
+    found = {}
+    for opset in sorted({target.opset for target in targets}):
+        try:
+            found[opset] = capture(detector, opset)
+        except TargetError as error:
+            names = ", ".join(target.name for target in targets if target.opset == opset)
+            raise TargetError(error.what, where=names, hint=error.hint) from error
+    return found
 
 
 def forms(targets: Sequence[Target], precision: Precision | None) -> Iterator[tuple[Target, Precision]]:

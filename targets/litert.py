@@ -28,8 +28,10 @@ _FLOOR = 1e-3  # of a golden tolerance: float32 sums in another order
 def lower(captured: Captured, precision: Precision, calibration: Calibration | None) -> Lowered:
     """Torch to .tflite, stage by stage; the middle one quantized, inputs and outputs too, when `precision` is int8."""
     if captured.network is None:
-        raise TargetError("takes fitted detectors only, this network came as ONNX", where="litert",
-                          hint="use onnx-cpu or openvino-cpu for it")  # fmt: skip
+        raise TargetError(
+            "takes networks from torch, this one came as ONNX", where="litert",
+            hint="take onnx-cpu or openvino-cpu, which run on the same boards",
+        )  # fmt: skip
     staged = _staged(captured.network)
     with torch.no_grad():
         files, decisions = _files(captured, staged, calibration if precision == "int8" else None)

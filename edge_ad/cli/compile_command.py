@@ -82,7 +82,10 @@ def command(
             raise UsageError(f"{option} is for .tflite files, {model} is none")
     for target in chosen:
         if target.engine == "board":
-            raise TargetError(f"'{target.name}' takes a full-INT8 .tflite file, no model folder", where=model)
+            raise TargetError(
+                f"'{target.name}' takes a full-INT8 .tflite file, no model folder", where=model,
+                hint="see docs/microcontrollers.md",
+            )  # fmt: skip
     if data is None or max_false_alarms is None or out_ is None:
         raise UsageError("a fitted model's compile needs --data, --max-false-alarms and --out")
     calibration = _Calibration(max_false_alarms, reject, threshold_range)

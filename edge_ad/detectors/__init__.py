@@ -11,10 +11,10 @@ from edge_ad.errors import ModelError
 # By the name that stands in a model folder: module and class, imported when a model asks for it.
 DETECTORS = {
     "efficientad": ("edge_ad.detectors.efficientad.detector", "EfficientAd"),
-    "imported": ("edge_ad.detectors.imported.detector", "Imported"),
     "fader": ("edge_ad.detectors.fader.detector", "Fader"),
     "starnet": ("edge_ad.detectors.starnet.detector", "StarNet"),
     "tspulse": ("edge_ad.detectors.tspulse.detector", "TsPulse"),
+    "imported": ("edge_ad.detectors.imported.detector", "Imported"),
 }
 
 
