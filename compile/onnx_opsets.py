@@ -199,14 +199,10 @@ def _reduction(node: onnx.NodeProto, then: onnx.defs.OpSchema, around: _Around) 
     if "axes" not in then.attributes:
         return
     axes = around.constant(node, 1)
-    del node.input[1:]
-    if not axes and attributes(node).get("noop_with_empty_axes"):
-        node.op_type = "Identity"
-        del node.attribute[:]
-        return
-    _drop(node, "noop_with_empty_axes")
-    if axes:
+    if axes:  # without any, noop_with_empty_axes means what older ones have no word for
+        _drop(node, "noop_with_empty_axes")
         node.attribute.append(helper.make_attribute("axes", axes))
+    del node.input[1:]
 
 
 def _split(node: onnx.NodeProto, then: onnx.defs.OpSchema, around: _Around) -> None:

@@ -21,7 +21,7 @@ from edge_ad.data.splits import Splits
 from edge_ad.detectors.base import OnnxStages, Outputs, Part
 from edge_ad.detectors.imported.config import CHANNELS_LAST, HEADS, ImportConfig
 from edge_ad.detectors.imported.graphs import opset_of
-from edge_ad.detectors.imported.reading import first_line
+from edge_ad.detectors.imported.reading import first_line, session
 from edge_ad.detectors.imported.stages import (
     GREY,
     OUTPUT,
@@ -145,17 +145,7 @@ class _Reference(nn.Module):
 
     def __init__(self, model: onnx.ModelProto, config: ImportConfig):
         super().__init__()
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        options.log_severity_level = 3
-        try:
-            self._session = onnxruntime.InferenceSession(
-                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # ONNX Runtime's errors share no base class
-            raise ModelError(f"ONNX Runtime refuses the network ({first_line(error)})") from error
+        self._session = session(model, plain=True)
         self._config = config
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

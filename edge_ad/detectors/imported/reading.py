@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import onnx
 from onnx import TensorProto, helper, inliner, shape_inference
@@ -34,12 +35,6 @@ def read_network(path: Path, shape: Sequence[int] | None = None) -> onnx.ModelPr
     _fix_shape(value, shape, path)
     model = _at_least(model, OLDEST_OPSET, path)
     model = _inferred(model, path)
-    for output in model.graph.output:
-        if None in dimensions(output) or not output.type.tensor_type.HasField("shape"):
-            raise ModelError(
-                f"output {shown(output.name)} has the shape {told(dimensions(output))}, which is not fixed",
-                where=path, hint=_EXPORT_AGAIN,
-            )  # fmt: skip
     name_nodes(model.graph)
     return model
 
@@ -166,8 +161,45 @@ def _inferred(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
     for output in model.graph.output:
         output.type.tensor_type.ClearField("shape")
     try:
-        return shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+        model = shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
     except Exception as error:  # as above
         raise ModelError(
             f"its shapes do not fit together ({first_line(error)})", where=path, hint=_EXPORT_AGAIN
         ) from error
+    if not all(_is_fixed(output) for output in model.graph.output):
+        _fold_shapes(model, path)
+    for output in model.graph.output:
+        if not _is_fixed(output):
+            raise ModelError(
+                f"output {shown(output.name)} has the shape {told(dimensions(output))}, which is not fixed",
+                where=path, hint=_EXPORT_AGAIN,
+            )  # fmt: skip
+    return model
+
+
+def _is_fixed(value: onnx.ValueInfoProto) -> bool:
+    return value.type.tensor_type.HasField("shape") and None not in dimensions(value)
+
+
+def _fold_shapes(model: onnx.ModelProto, path: Path) -> None:
+    """Give outputs the shapes that ONNX Runtime finds, which computes what onnx's inference leaves open."""
+    for output, found in zip(model.graph.output, session(model, path).get_outputs(), strict=True):
+        if all(isinstance(size, int) for size in found.shape):
+            kind = output.type.tensor_type.elem_type
+            output.type.CopyFrom(helper.make_tensor_type_proto(kind, found.shape))
+
+
+def session(model: onnx.ModelProto, path: Path | None = None, *, plain: bool = False) -> Any:
+    """An ONNX Runtime session on the CPU. plain: as the network stands, without optimisations. Raises ModelError."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    level = onnxruntime.GraphOptimizationLevel
+    options.graph_optimization_level = level.ORT_DISABLE_ALL if plain else level.ORT_ENABLE_BASIC
+    try:
+        return onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # ONNX Runtime's errors share no base class
+        raise ModelError(f"ONNX Runtime refuses the network ({first_line(error)})", where=path) from error
