@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from edge_ad.bundle.manifest import InputSpec
+from edge_ad.compile.from_onnx import stages_for
 from edge_ad.detectors.base import CameAsOnnx, Detector, Staged, as_tuple
 from edge_ad.errors import ParityError
 from edge_ad.runtime.engines.base import Engine, Tensor
@@ -84,13 +85,12 @@ class Parity:
 def capture(detector: Detector, opset: int = OPSET) -> Captured:
     """Export the detector's simplified network, and its parts, with static shapes.
 
-    opset: of ONNX; below the default, by torch's older exporter, which takes newer operators apart.
+    opset: of ONNX; below the default, by torch's older exporter, which takes newer operators apart. Raises TargetError
+    for a network that came as ONNX and needs a newer one.
     """
     if isinstance(detector, CameAsOnnx):
-        stages = detector.onnx_stages(opset)
-        return Captured(
-            stages.core, detector.input, detector.outputs, stages.front, stages.tail, detector=detector
-        )
+        front, core, tail = stages_for(detector.onnx_stages(), opset)
+        return Captured(core, detector.input, detector.outputs, front, tail, detector=detector)
     example = torch.zeros(detector.input.shape, dtype=getattr(torch, detector.input.dtype))
     parts = {
         name: CapturedPart(

@@ -12,6 +12,7 @@ from typing import Any
 import onnx
 from onnx import compose
 
+from edge_ad.detectors.imported.graphs import needs
 from edge_ad.runtime.engines.base import Tensor
 
 
@@ -49,13 +50,23 @@ def joined(
     ]
     whole = parts[0]
     for part in parts[1:]:
-        given = {output.name for output in whole.graph.output}
-        shared = [(value.name, value.name) for value in part.graph.input if value.name in given]
-        whole = compose.merge_models(whole, part, io_map=shared)
+        whole = merged(whole, part)
     last = {output.name for output in parts[-1].graph.output}
     kept = [output for output in whole.graph.output if output.name in last]
     del whole.graph.output[:]
     whole.graph.output.extend(kept)
+    return whole
+
+
+def merged(first: onnx.ModelProto, second: onnx.ModelProto) -> onnx.ModelProto:
+    """Two networks of one opset as one, joined where an output of the first is called like an input of the second; no
+    other names may be in both."""
+    given = {output.name for output in first.graph.output}
+    shared = [(value.name, value.name) for value in second.graph.input if value.name in given]
+    whole: onnx.ModelProto = compose.merge_models(first, second, io_map=shared)
+    opsets = {entry.domain: entry.version for entry in whole.opset_import}  # each was there twice
+    del whole.opset_import[:]
+    whole.opset_import.extend(onnx.helper.make_opsetid(*entry) for entry in opsets.items())
     return whole
 
 
@@ -104,7 +115,8 @@ def constants(graph: onnx.GraphProto) -> set[str]:
     """Names of tensors that do not depend on the input: initialisers, constants, and what is made of them alone."""
     found = {tensor.name for tensor in graph.initializer}
     for node in graph.node:
-        if node.op_type == "Constant" or (node.input and all(name in found for name in node.input if name)):
+        read = needs(node)
+        if node.op_type == "Constant" or (read and found.issuperset(read)):
             found.update(node.output)
     return found
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 
 import onnx
 
-from edge_ad.compile import openvino_ir
 from edge_ad.compile.capture import Captured
-from edge_ad.compile.cost import Cost, count
+from edge_ad.compile.cost import Cost
+from edge_ad.compile.onnx_cost import count
 from edge_ad.compile.onnx_graphs import folded, half, joined, serialise, through
 from edge_ad.compile.qdq import Feeds, float_operators
 from edge_ad.compile.target import Calibration, Lowered, Precision
@@ -31,10 +31,10 @@ def lower_onnx(
     network, decisions = _network(captured, floats, precision, calibration, quantize)
     whole = joined(*floats)
     models = {"network": network}
-    costs = [count(openvino_ir.import_onnx(whole.SerializeToString()), int8=False)]
+    costs = [count(whole)]
     for name, part in captured.parts.items():
         plain = folded(part.onnx)
-        costs.append(count(openvino_ir.import_onnx(plain.SerializeToString()), int8=False))
+        costs.append(count(plain))
         feeds = [
             {plain.graph.input[0].name: batch}
             for outputs in (through(network, calibration.batches()) if calibration is not None else ())

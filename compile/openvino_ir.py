@@ -31,15 +31,19 @@ def import_onnx(onnx: bytes) -> Any:
     try:
         model = openvino.Core().read_model(onnx)
     except RuntimeError as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        cause = next((line for line in lines if "not supported" in line or "onversion" in line), lines[-1])
         raise TargetError(
-            f"OpenVINO cannot take the network ({shown(cause)})", where="openvino-cpu"
+            f"OpenVINO does not take the network ({_cause(error)})", where="openvino-cpu"
         ) from error
     manager = Manager()
     manager.register_pass(ConstantFolding())
     manager.run_passes(model)
     return model
+
+
+def _cause(error: RuntimeError) -> str:
+    """What OpenVINO's report says of operators, where it does."""
+    lines = [line.strip().removeprefix("-- ") for line in str(error).splitlines() if line.strip()]
+    return shown(next((line for line in lines if line.startswith("No conversion rule")), lines[-1]))
 
 
 def joined(front: Any | None, core: Any, tail: Any | None) -> Any:

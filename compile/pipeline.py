@@ -142,6 +142,18 @@ def compile_bundle(
     return Compiled(out, digest, full, html, manifest, images)
 
 
+def _captures(detector: Detector, targets: Sequence[Target]) -> dict[int, Captured]:
+    """The network by the opset that targets take. Raises what `capture` raises, naming the targets."""
+    found = {}
+    for opset in sorted({target.opset for target in targets}):
+        try:
+            found[opset] = capture(detector, opset)
+        except TargetError as error:
+            names = ", ".join(target.name for target in targets if target.opset == opset)
+            raise TargetError(error.what, where=names, hint=error.hint) from error
+    return found
+
+
 def forms(targets: Sequence[Target], precision: Precision | None) -> Iterator[tuple[Target, Precision]]:
     """Each payload to be made: a target, renamed for what it holds beside its default, and a precision."""
     for target in targets:

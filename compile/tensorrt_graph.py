@@ -14,17 +14,25 @@ from edge_ad.compile.onnx_graphs import attributes, constants
 
 Q, DQ = "QuantizeLinear", "DequantizeLinear"
 MOVES = ("Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze")
-# Of the operators that TensorRT's parser knows, those that detectors are made of.
+# Those that its parser knows since 8.2 (docs/operators.md of onnx-tensorrt), without control flow and randomness.
 _NAMES = """
-Abs Add And ArgMax ArgMin AveragePool BatchNormalization Cast Ceil Clip Concat Constant ConstantOfShape Conv
-ConvTranspose Cos DepthToSpace DequantizeLinear Div Einsum Elu Equal Erf Exp Expand Flatten Floor Gather
-GatherElements Gemm GlobalAveragePool GlobalMaxPool Greater GreaterOrEqual HardSigmoid HardSwish Identity
-InstanceNormalization LeakyRelu Less LessOrEqual Log LogSoftmax MatMul Max MaxPool Mean Min Mul Neg Not Or
-PRelu Pad Pow QuantizeLinear ReduceL1 ReduceL2 ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd
-ReduceSum ReduceSumSquare Relu Reshape Resize Round Shape Sigmoid Sign Sin Slice Softmax Softplus Softsign
-SpaceToDepth Split Sqrt Squeeze Sub Sum Tanh Tile TopK Transpose Unsqueeze Where Xor
+Abs Acos Acosh Add And ArgMax ArgMin Asin Asinh Atan Atanh AveragePool BatchNormalization Cast Ceil Celu Clip Concat
+Constant ConstantOfShape Conv ConvTranspose Cos Cosh CumSum DepthToSpace DequantizeLinear Div Dropout Einsum Elu Equal
+Erf Exp Expand EyeLike Flatten Floor GRU Gather GatherElements GatherND Gemm GlobalAveragePool GlobalLpPool
+GlobalMaxPool Greater GreaterOrEqual HardSigmoid Identity InstanceNormalization IsNaN LRN LSTM LeakyRelu Less
+LessOrEqual Log LogSoftmax LpNormalization LpPool MatMul Max MaxPool Mean Min Mul Neg Not Or PRelu Pad Pow
+QuantizeLinear RNN Range ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd
+ReduceSum ReduceSumSquare Relu Reshape Resize ReverseSequence Round ScatterElements ScatterND Selu Shape Sigmoid Sign
+Sin Sinh Size Slice Softmax Softplus Softsign SpaceToDepth Split Sqrt Squeeze Sub Sum Tan Tanh ThresholdedRelu Tile
+TopK Transpose Unsqueeze Where
 """
 OPERATORS = frozenset(_NAMES.split())
+# And since 8.5 and 8.6 to 10.3.
+_SINCE_8_5 = (
+    "GridSample HardSwish MeanVarianceNormalization Mod NonZero OneHot Reciprocal RoiAlign Shrink Trilu Xor"
+)
+SINCE_8_5 = frozenset(_SINCE_8_5.split())
+SINCE_10_3 = SINCE_8_5 | {"DeformConv", "GroupNormalization", "Hardmax", "IsInf", "LayerNormalization"}
 
 
 @dataclass(frozen=True)

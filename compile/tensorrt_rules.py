@@ -64,6 +64,19 @@ def _operators(g: Graph) -> Iterator[tuple[str, str]]:
             yield node.name, f"{node.op_type} is no operator of TensorRT {g.device.version}"
 
 
+def _restrictions(g: Graph) -> Iterator[tuple[str, str]]:
+    """What the parser does not take of operators that it knows."""
+    for node in g.nodes("MaxPool", "AveragePool"):
+        if len([name for name in node.output if name]) > 1:
+            yield node.name, f"gives the indices of this {node.op_type}, which TensorRT does not"
+        if set(attributes(node).get("dilations", [1])) != {1}:
+            yield node.name, f"this {node.op_type} is dilated"
+    for node in g.nodes("Resize"):
+        mode = attributes(node).get("mode", b"nearest").decode()
+        if mode == "cubic" or attributes(node).get("antialias"):
+            yield node.name, f"resizes by {'smoothed ' if mode != 'cubic' else ''}{mode} interpolation"
+
+
 def _static_shapes(g: Graph) -> Iterator[tuple[str, str]]:
     for value in (*g.graph.input, *g.graph.output):
         dims = value.type.tensor_type.shape.dim
@@ -233,6 +246,7 @@ def _outputs(g: Graph) -> Iterator[tuple[str, str]]:
 RULES: dict[str, _Rule] = {
     "opset": _opset,
     "operators": _operators,
+    "restrictions": _restrictions,
     "static-shapes": _static_shapes,
     "input-types": _input_types,
     "int8-hardware": _int8_hardware,

@@ -14,15 +14,15 @@ from edge_ad.compile.capture import Captured
 from edge_ad.compile.onnx_lowering import MODEL, lower_onnx
 from edge_ad.compile.qdq import Feeds, quantize_symmetric
 from edge_ad.compile.target import Calibration, Lowered, Precision, Target
-from edge_ad.compile.tensorrt_graph import TensorRt
+from edge_ad.compile.tensorrt_graph import SINCE_8_5, SINCE_10_3, TensorRt
 from edge_ad.compile.tensorrt_rules import require
 
 WORKSPACE_MB = 1024
 _BASIS = "not measured on a Jetson; what a step of INT8 or FP16 rounding may move an output by"
 
 # What JetPack ships. LayerNormalization came with TensorRT 8.6: for older ones it is taken apart (opset 16).
-ORIN = TensorRt("10.3", opset=17, more=frozenset({"LayerNormalization"}))
-XAVIER = TensorRt("8.5", opset=16)
+ORIN = TensorRt("10.3", opset=17, more=SINCE_10_3)
+XAVIER = TensorRt("8.5", opset=16, more=SINCE_8_5)
 NANO = TensorRt("8.2", opset=13, int8=False, uint8_inputs=False)
 
 

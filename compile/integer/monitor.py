@@ -5,6 +5,7 @@ from __future__ import annotations
 from edge_ad.bundle.manifest import InputSpec, PayloadThresholds
 from edge_ad.firmware_bridge.monitor import MAX_CHANNELS, Monitor, Stream
 from edge_ad.firmware_bridge.port_spec import PortSpec
+from edge_ad.runtime.integer.threshold import integer_threshold
 from edge_ad.runtime.series.standardise import STANDARDISE
 
 _WIDTHS = {"int8": 1, "int16": 2}
@@ -25,7 +26,8 @@ def monitor_of(thresholds: PayloadThresholds, score: PortSpec, spec: InputSpec, 
 
 
 def _units(value: float, score: PortSpec) -> int:
-    return round(value / score.scale) + score.zero_point
+    """The largest score that is not above `value`, so that host and board agree on every score."""
+    return integer_threshold(value, score.scale)
 
 
 def _stream(spec: InputSpec, port: PortSpec) -> Stream | None:

@@ -12,10 +12,10 @@ from edge_ad.errors import ModelError
 DETECTORS = {
     "autoencoder": ("edge_ad.detectors.autoencoder.detector", "Autoencoder"),
     "efficientad": ("edge_ad.detectors.efficientad.detector", "EfficientAd"),
-    "imported": ("edge_ad.detectors.imported.detector", "Imported"),
     "fader": ("edge_ad.detectors.fader.detector", "Fader"),
     "starnet": ("edge_ad.detectors.starnet.detector", "StarNet"),
     "tspulse": ("edge_ad.detectors.tspulse.detector", "TsPulse"),
+    "imported": ("edge_ad.detectors.imported.detector", "Imported"),
 }
 
 

@@ -60,23 +60,25 @@ class Part:
 
 @dataclass(frozen=True)
 class OnnxStages:
-    """A network that exists as ONNX only: what `Staged` is, as the bytes of three networks.
+    """A network that exists as ONNX only: what `Staged` is, as the bytes of three networks of one opset.
 
-    front: from the detector's input to `edge_0`, …; core: from `edge_0` to `core_0`, …, to be quantized; tail: from
-    these and the front's others to the detector's outputs.
+    front: from the detector's input to `edge_0` and, the same once more for whatever goes past the core, `edge_1`.
+    core: from `edge_0` to `core_0`, …, to be quantized. tail: from the core's outputs, and `edge_1` where it needs
+    that, to the detector's outputs. exact_from: tensors of the core from which on it stays unquantized.
     """
 
     front: bytes
     core: bytes
     tail: bytes
+    exact_from: tuple[str, ...] = ()
 
 
 @runtime_checkable
 class CameAsOnnx(Protocol):
     """A detector whose network exists as ONNX only."""
 
-    def onnx_stages(self, opset: int) -> OnnxStages:
-        """The network in an opset that is not newer. Raises ModelError where it cannot be said in that."""
+    def onnx_stages(self) -> OnnxStages:
+        """The network in its own opset."""
         ...
 
 

@@ -20,7 +20,7 @@ MODEL_FILE = "model.json"
 WEIGHTS_FILE = "weights.safetensors"
 MODEL_SCHEMA = "edge-ad/model/1"
 UNFINISHED = ".unfinished"
-_AGAIN = "fit it again with this version"
+_AGAIN = "fit or import it again with this version"
 
 # What reading a damaged model folder may raise; `damaged` makes one ModelError of them.
 LOAD_ERRORS = (KeyError, TypeError, ValidationError, SafetensorError, OSError, RuntimeError, ValueError)

@@ -99,7 +99,17 @@ def break_opset(model: onnx.ModelProto) -> str:
 
 
 def break_operators(model: onnx.ModelProto) -> str:
-    node(model, "relu").op_type = "Celu"
+    node(model, "relu").op_type = "Det"
+    return "relu"
+
+
+def break_restrictions(model: onnx.ModelProto) -> str:
+    relu = node(model, "relu")
+    relu.op_type = "MaxPool"
+    relu.attribute.extend(
+        [helper.make_attribute("kernel_shape", [1, 1]), helper.make_attribute("pads", [0] * 4)]
+    )
+    relu.output.append("indices")
     return "relu"
 
 
@@ -252,6 +262,27 @@ def test_older_tensorrts_lack_operators_and_byte_inputs() -> None:
     node(model, "relu").op_type = "LayerNormalization"
     assert "operators" in {one.rule for one in violations(model, XAVIER)}
     assert "operators" not in {one.rule for one in violations(model, TensorRt("10.3", 17, more=ORIN.more))}
+
+
+@pytest.mark.parametrize(
+    ("kind", "attributes_", "said"),
+    [
+        ("Resize", {"mode": "cubic"}, "resizes by cubic interpolation"),
+        ("Resize", {"mode": "linear", "antialias": 1}, "resizes by smoothed linear interpolation"),
+        ("AveragePool", {"kernel_shape": [2, 2], "dilations": [2, 2]}, "this AveragePool is dilated"),
+        ("Resize", {"mode": "linear"}, None),
+        ("MaxPool", {"kernel_shape": [2], "dilations": [1]}, None),
+    ],
+)
+def test_what_tensorrt_does_not_take_of_an_operator_that_it_knows(
+    kind: str, attributes_: dict, said: str | None
+) -> None:
+    model = residual()
+    relu = node(model, "relu")
+    relu.op_type = kind
+    relu.attribute.extend(helper.make_attribute(name, value) for name, value in attributes_.items())
+    found = [one.text for one in violations(model, ORIN) if one.rule == "restrictions"]
+    assert found == ([] if said is None else [said])
 
 
 def test_unsigned_ranges_as_cpus_like_them_are_found() -> None:

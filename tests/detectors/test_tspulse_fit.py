@@ -300,6 +300,6 @@ def test_a_damaged_model_is_refused_in_one_line(series: Path, tmp_path: Path) ->
     fit(SMALL, series, tmp_path / "m")
     path = tmp_path / "m" / "weights.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(ModelError, match="fit it again") as caught:
+    with pytest.raises(ModelError, match="fit or import it again") as caught:
         load_detector(tmp_path / "m")
     assert "\n" not in str(caught.value)

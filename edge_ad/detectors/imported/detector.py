@@ -15,14 +15,17 @@ from pydantic import BaseModel
 from torch import nn
 
 from edge_ad.bundle.manifest import DetectorInfo, HeadSpec, InputSpec, Threshold
+from edge_ad.bundle.names import shown
 from edge_ad.data.series_splits import SeriesSplits
 from edge_ad.data.splits import Splits
 from edge_ad.detectors.base import OnnxStages, Outputs, Part
-from edge_ad.detectors.imported.config import HEADS, ImportConfig
-from edge_ad.detectors.imported.reading import at_most, opset_of
+from edge_ad.detectors.imported.config import CHANNELS_LAST, HEADS, ImportConfig
+from edge_ad.detectors.imported.graphs import opset_of
+from edge_ad.detectors.imported.reading import first_line, session
 from edge_ad.detectors.imported.stages import (
     GREY,
     OUTPUT,
+    core_names,
     make_core,
     make_front,
     make_tail,
@@ -61,12 +64,15 @@ class Imported:
         """As `network`; targets take `onnx_stages`."""
         return self.network()
 
-    def onnx_stages(self, opset: int) -> OnnxStages:
-        """Input, network and map as ONNX. Raises ModelError for a network that only a newer opset can say."""
-        core = at_most(make_core(self.model, self.config), opset)
+    def onnx_stages(self) -> OnnxStages:
+        """Input, network and map as ONNX, all of the network's own opset."""
+        core = make_core(self.model, self.config)
         front, tail = make_front(self.config, opset_of(core)), make_tail(core, self.config)
-        core.ir_version = front.ir_version
-        return OnnxStages(front.SerializeToString(), core.SerializeToString(), tail.SerializeToString())
+        names = core_names(self.model, self.config)
+        exact = tuple(names[name] for name in self.config.exact_from)
+        return OnnxStages(
+            front.SerializeToString(), core.SerializeToString(), tail.SerializeToString(), exact
+        )
 
     def parts(self) -> Mapping[str, Part]:
         """None."""
@@ -81,9 +87,19 @@ class Imported:
         return head
 
     def decisions(self) -> list[tuple[str, str]]:
+        config = self.config
+        where = f", and from {_listed(config.exact_from)} on" if config.exact_from else ""
         return [
-            ("import", f"The network came as ONNX (opset {self.config.opset}, sha256 {self.config.sha256})."),
-            ("import", f"Score '{self.config.head}': {HEADS[self.config.head]}. It stays in float32."),
+            (
+                "import",
+                f"The network came as ONNX, {config.name}.onnx of sha256 {config.file_sha256} (opset {config.opset}).",
+            ),
+            ("import", f"Score '{config.head}': {HEADS[config.head]} ({_listed(config.outputs)})."),
+            (
+                "import",
+                f"What follows the last convolution, matrix product or recurrent layer{where}, stays in float32: it "
+                "makes the score.",
+            ),
             (
                 "calibrate",
                 "Nobody here knows which inputs the network was fitted on: the false-alarm rate holds if the normal "
@@ -120,16 +136,16 @@ class Imported:
             raise damaged(error, folder) from error
 
 
+def _listed(names: list[str]) -> str:
+    return ", ".join(shown(name) for name in names)
+
+
 class _Reference(nn.Module):
     """(1, 3, h, w) uint8 or (1, C, L) float32 to the map (1, 1, h, w), by the network as it came."""
 
     def __init__(self, model: onnx.ModelProto, config: ImportConfig):
         super().__init__()
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        self._session = onnxruntime.InferenceSession(model.SerializeToString(), options)
+        self._session = session(model, plain=True)
         self._config = config
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -141,10 +157,13 @@ class _Reference(nn.Module):
             values = values[:, ::-1]
         ones = (-1,) + (1,) * (values.ndim - 2)
         values = values * np.array(config.gain).reshape(ones) + np.array(config.offset).reshape(ones)
-        if config.layout in ("nhwc", "nlc"):
+        if config.layout in CHANNELS_LAST:
             values = np.moveaxis(values, 1, -1)
-        given = np.ascontiguousarray(values, np.float32)
-        found = self._session.run(list(config.outputs), {config.network_input: given})
+        given = np.ascontiguousarray(values.reshape(config.shape), np.float32)
+        try:
+            found = self._session.run(list(config.outputs), {config.network_input: given})
+        except Exception as error:  # as above
+            raise ModelError(f"the network cannot be run ({first_line(error)})") from error
         made = found[0]
         if config.head in ("mse", "channel-mse"):
             other = found[1] if len(found) == 2 else given

@@ -7,94 +7,114 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
-from onnx import TensorProto, helper, shape_inference
+from onnx import TensorProto, helper, inliner, shape_inference
 
 from edge_ad.bundle.names import shown
+from edge_ad.detectors.imported.graphs import WEIGHTED, dimensions, every_node, given, name_nodes, opset_of
 from edge_ad.errors import ModelError
 
 OLDEST_OPSET = 13  # below it weights cannot be quantized per channel
+_STANDARD = ("", "ai.onnx")
+_QUANTIZED = (
+    "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger",
+    "MatMulInteger",
+)  # fmt: skip
 _EXPORT_AGAIN = "export it with fixed shapes, or give --shape"
 
 
 def read_network(path: Path, shape: Sequence[int] | None = None) -> onnx.ModelProto:
-    """The network in `path`, its weights inside, shapes inferred, brought to OLDEST_OPSET where it is older.
+    """The network in `path`: weights inside, shapes inferred, each node with a name of its own, brought to
+    OLDEST_OPSET where it is older.
 
     shape: of the input, where the file leaves it open; a batch dimension that is open becomes 1. Raises ModelError.
     """
     model = _loaded(path)
-    graph = model.graph
-    fixed = {tensor.name for tensor in graph.initializer}
-    inputs = [value for value in graph.input if value.name not in fixed]
-    if len(inputs) != 1:
-        told = ", ".join(shown(value.name) for value in inputs) or "none"
-        raise ModelError(f"has {len(inputs)} inputs ({told}), one is needed", where=path)
-    if inputs[0].type.tensor_type.elem_type != TensorProto.FLOAT:
-        kind = TensorProto.DataType.Name(inputs[0].type.tensor_type.elem_type).lower()
-        raise ModelError(
-            f"takes {kind}, float32 is needed", where=path, hint="leave out its own preprocessing"
-        )
-    foreign = sorted({node.domain for node in graph.node if node.domain not in ("", "ai.onnx")})
-    if foreign:
-        raise ModelError(
-            f"holds operators of {shown(foreign[0])}, which no target here has", where=path,
-            hint="export it with standard ONNX operators, and not quantized",
-        )  # fmt: skip
-    if any(node.op_type in ("QuantizeLinear", "QLinearConv", "ConvInteger") for node in graph.node):
-        raise ModelError("is quantized already", where=path, hint="export it in float32")
-    _fix_shape(inputs[0], shape, path)
+    _check_operators(model, path)
+    value = _only_input(model, path)
+    _fix_shape(value, shape, path)
     model = _at_least(model, OLDEST_OPSET, path)
     model = _inferred(model, path)
-    for output in model.graph.output:
-        if None in dimensions(output):
-            raise ModelError(
-                f"output {shown(output.name)} has the shape {_told(dimensions(output))}, which is not fixed",
-                where=path, hint=_EXPORT_AGAIN,
-            )  # fmt: skip
+    name_nodes(model.graph)
     return model
 
 
-def dimensions(value: onnx.ValueInfoProto) -> list[int | None]:
-    """The shape of an input or output; None for what is left open."""
-    dims = value.type.tensor_type.shape.dim
-    return [d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else None for d in dims]
+def told(shape: Sequence[int | None]) -> str:
+    """A shape for a message, `?` for what is left open."""
+    return f"({', '.join('?' if d is None else str(d) for d in shape)}{',' if len(shape) == 1 else ''})"
 
 
-def at_most(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
-    """The network in an opset that is not newer. Raises ModelError where that cannot be."""
-    if opset_of(model) <= opset:
-        return model
-    try:
-        made: onnx.ModelProto = onnx.version_converter.convert_version(model, opset)
-        onnx.checker.check_model(made)
-        return made
-    except Exception as error:  # the converter's errors share no base class
-        raise ModelError(
-            f"is of opset {opset_of(model)} and cannot be brought to {opset}, the newest that a target takes",
-            hint=f"export it with opset_version={opset}",
-        ) from error  # fmt: skip
-
-
-def opset_of(model: onnx.ModelProto) -> int:
-    """The version of the standard operators."""
-    return int(next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")))
+def first_line(error: Exception) -> str:
+    """What a library's error says first, fit for a message."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return shown(lines[0] if lines else type(error).__name__)
 
 
 def _loaded(path: Path) -> onnx.ModelProto:
+    """The file with its weights, functions of its own unfolded, weights no inputs. Raises ModelError."""
     try:
         model = onnx.load(path)
         onnx.checker.check_model(model)
         opset_of(model)
+        if model.functions:
+            model = inliner.inline_local_functions(model)
     except FileNotFoundError as error:
-        what = "there is no such file" if not path.exists() else f"its weights are missing ({shown(error)})"
-        raise ModelError(what, where=path, hint="external data must lie beside the .onnx file") from error
+        if not path.exists():
+            raise ModelError("there is no such file", where=path) from error
+        hint = "its external data must lie beside the .onnx file"
+        raise ModelError(f"its weights are missing ({first_line(error)})", where=path, hint=hint) from error
     except Exception as error:  # protobuf's, onnx's and the operating system's errors share no base class
-        cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(f"is no ONNX network ({shown(cause)})", where=path) from error
-    if not model.graph.node:
-        raise ModelError("is an empty ONNX network", where=path)
+        raise ModelError(f"is no ONNX network ({first_line(error)})", where=path) from error
+    inputs = [onnx.ValueInfoProto.FromString(value.SerializeToString()) for value in given(model.graph)]
+    del model.graph.input[:]
+    model.graph.input.extend(inputs)
     return model
+
+
+def _check_operators(model: onnx.ModelProto, path: Path) -> None:
+    """Raise ModelError for operators beyond the standard, networks that are quantized, and those without weights."""
+    again = "export it with standard ONNX operators, and not quantized"
+    for node in every_node(model.graph):
+        if node.domain not in _STANDARD:
+            what = (
+                f"node {shown(node.name or node.op_type)} is a {shown(node.op_type)} of {shown(node.domain)}"
+            )
+            raise ModelError(f"{what}, which no target here has", where=path, hint=again)
+        if node.op_type in _QUANTIZED:
+            raise ModelError(
+                f"is quantized already (node {shown(node.name or node.op_type)})", where=path,
+                hint="export it in float32: it is quantized when it is compiled",
+            )  # fmt: skip
+    if model.graph.sparse_initializer:
+        raise ModelError("holds sparse weights", where=path, hint="export it with dense ones")
+    if not any(node.op_type in WEIGHTED for node in every_node(model.graph)):
+        raise ModelError(
+            "holds no convolution, matrix product or recurrent layer",
+            where=path,
+            hint="is it the whole network?",
+        )
+    standard = [entry for entry in model.opset_import if entry.domain in _STANDARD]
+    del model.opset_import[:]
+    model.opset_import.extend(standard)  # files name domains that nothing in them is of
+
+
+def _only_input(model: onnx.ModelProto, path: Path) -> onnx.ValueInfoProto:
+    inputs = list(model.graph.input)
+    if len(inputs) != 1:
+        names = ", ".join(shown(value.name) for value in inputs) or "none"
+        raise ModelError(
+            f"has {len(inputs)} inputs ({names}), one is needed", where=path,
+            hint="export it with the others as constants",
+        )  # fmt: skip
+    kind = inputs[0].type.tensor_type.elem_type
+    if kind != TensorProto.FLOAT:
+        integer = "leave its own preprocessing out of the export: --pixels, --mean and --std do that"
+        floating = "export it in float32"
+        raise ModelError(
+            f"takes {TensorProto.DataType.Name(kind).lower()}, float32 is needed", where=path,
+            hint=floating if kind in (TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE) else integer,
+        )  # fmt: skip
+    return inputs[0]
 
 
 def _fix_shape(value: onnx.ValueInfoProto, shape: Sequence[int] | None, path: Path) -> None:
@@ -105,19 +125,20 @@ def _fix_shape(value: onnx.ValueInfoProto, shape: Sequence[int] | None, path: Pa
             raise ModelError("does not say the shape of its input", where=path, hint="--shape 1,3,256,256")
         shape = [1 if found[0] is None else found[0], *(0 if d is None else d for d in found[1:])]
         if 0 in shape:
-            place = list(shape).index(0)
+            open_ = ", ".join(str(place) for place, size in enumerate(shape) if size == 0)
             raise ModelError(
-                f"dimension {place} of its input {_told(found)} is not fixed", where=path,
-                hint="export it with fixed shapes, or give all of them: --shape 1,3,256,256",
+                f"its input {told(found)} is not of a fixed shape (dimension {open_})", where=path,
+                hint="export it with fixed shapes, or say the whole of it: --shape 1,3,256,256",
             )  # fmt: skip
     elif found and (
         len(found) != len(shape) or any(f not in (None, s) for f, s in zip(found, shape, strict=True))
     ):
-        raise ModelError(f"takes {_told(found)}, not {tuple(shape)}", where=path)
+        raise ModelError(f"takes {told(found)}, not {told(shape)}", where=path, hint="see --shape")
     if shape[0] != 1:
         raise ModelError(
-            f"takes batches of {shape[0]}, one at a time is needed", where=path, hint="export it again"
-        )
+            f"takes batches of {shape[0]}, one input at a time is needed", where=path,
+            hint="export it for a batch of 1",
+        )  # fmt: skip
     value.type.CopyFrom(helper.make_tensor_type_proto(TensorProto.FLOAT, list(shape)))
 
 
@@ -127,9 +148,9 @@ def _at_least(model: onnx.ModelProto, opset: int, path: Path) -> onnx.ModelProto
     try:
         converted: onnx.ModelProto = onnx.version_converter.convert_version(model, opset)
         return converted
-    except Exception as error:
+    except Exception as error:  # the converter's errors share no base class
         raise ModelError(
-            f"is of opset {opset_of(model)} and cannot be brought to {opset}", where=path,
+            f"is of opset {opset_of(model)} and cannot be brought to {opset} ({first_line(error)})", where=path,
             hint=f"export it with opset_version={opset} or more",
         ) from error  # fmt: skip
 
@@ -140,36 +161,45 @@ def _inferred(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
     for output in model.graph.output:
         output.type.tensor_type.ClearField("shape")
     try:
-        return shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
-    except Exception as error:
-        cause = str(error).strip().splitlines()[0]
+        model = shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+    except Exception as error:  # as above
         raise ModelError(
-            f"its shapes do not fit together ({shown(cause)})", where=path, hint=_EXPORT_AGAIN
+            f"its shapes do not fit together ({first_line(error)})", where=path, hint=_EXPORT_AGAIN
         ) from error
+    if not all(_is_fixed(output) for output in model.graph.output):
+        _fold_shapes(model, path)
+    for output in model.graph.output:
+        if not _is_fixed(output):
+            raise ModelError(
+                f"output {shown(output.name)} has the shape {told(dimensions(output))}, which is not fixed",
+                where=path, hint=_EXPORT_AGAIN,
+            )  # fmt: skip
+    return model
 
 
-def check_runs(model: onnx.ModelProto, path: Path) -> None:
-    """Raise ModelError unless the network gives the same finite values twice for an input of zeros and of noise."""
+def _is_fixed(value: onnx.ValueInfoProto) -> bool:
+    return value.type.tensor_type.HasField("shape") and None not in dimensions(value)
+
+
+def _fold_shapes(model: onnx.ModelProto, path: Path) -> None:
+    """Give outputs the shapes that ONNX Runtime finds, which computes what onnx's inference leaves open."""
+    for output, found in zip(model.graph.output, session(model, path).get_outputs(), strict=True):
+        if all(isinstance(size, int) for size in found.shape):
+            kind = output.type.tensor_type.elem_type
+            output.type.CopyFrom(helper.make_tensor_type_proto(kind, found.shape))
+
+
+def session(model: onnx.ModelProto, path: Path | None = None, *, plain: bool = False) -> Any:
+    """An ONNX Runtime session on the CPU. plain: as the network stands, without optimisations. Raises ModelError."""
     import onnxruntime
 
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    level = onnxruntime.GraphOptimizationLevel
+    options.graph_optimization_level = level.ORT_DISABLE_ALL if plain else level.ORT_ENABLE_BASIC
     try:
-        session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    except Exception as error:
-        cause = str(error).strip().splitlines()[0]
-        raise ModelError(f"ONNX Runtime refuses it ({shown(cause)})", where=path) from error
-    feed = session.get_inputs()[0]
-    noise = np.random.default_rng(0).uniform(-1, 1, feed.shape).astype(np.float32)
-    for values in (np.zeros(feed.shape, np.float32), noise):
-        runs: list[list[Any]] = [session.run(None, {feed.name: values}) for _ in range(2)]
-        for output, one, other in zip(session.get_outputs(), *runs, strict=True):
-            if not np.isfinite(one).all():
-                raise ModelError(f"output {shown(output.name)} is not finite", where=path)
-            if not np.array_equal(one, other):
-                raise ModelError(
-                    f"output {shown(output.name)} differs from run to run", where=path,
-                    hint="export it in evaluation mode, without random operators",
-                )  # fmt: skip
-
-
-def _told(found: Sequence[int | None]) -> str:
-    return f"({', '.join('?' if d is None else str(d) for d in found)})"
+        return onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # ONNX Runtime's errors share no base class
+        raise ModelError(f"ONNX Runtime refuses the network ({first_line(error)})", where=path) from error

@@ -29,11 +29,12 @@ class _Params(Params):
     pad: Annotated[int, Field(ge=0)] = 0
 
 
-def map_max(params: dict[str, Any], outputs: Mapping[str, Tensor]) -> tuple[FloatArray, FloatArray]:
+def map_max(params: dict[str, Any], outputs: Mapping[str, Tensor]) -> tuple[FloatArray, FloatArray | None]:
     """score = max over positions of sum_k gain[k] * maps[:, k] + offset.
 
     params: `output` (name of a (N, K, h, w) tensor), `gain` (K numbers), `offset`, `pad` (border cells that the
-    network has no output for; localisation uses it). Returns scores (N,) and combined maps (N, h, w), float32.
+    network has no output for; localisation uses it). Returns scores (N,) and combined maps (N, h, w), float32; no maps
+    where they are of a single place, which says nothing of where.
     Raises SchemaError for parameters that are wrong or do not fit these outputs.
     """
     found, maps = checked("map-max", _Params, params, outputs)
@@ -47,4 +48,4 @@ def map_max(params: dict[str, Any], outputs: Mapping[str, Tensor]) -> tuple[Floa
     for k, gain in enumerate(found.gain):  # in a fixed order, so that every machine sums alike
         combined += np.float32(gain) * maps[:, k]
     combined += np.float32(found.offset)
-    return combined.max(axis=(1, 2)), combined
+    return combined.max(axis=(1, 2)), None if combined.shape[1:] == (1, 1) else combined
