@@ -14,6 +14,17 @@ install_system_packages() {
     command -v arm-none-eabi-gcc >/dev/null 2>&1 || missing="$missing gcc-arm-none-eabi libnewlib-arm-none-eabi"
     command -v qemu-system-arm >/dev/null 2>&1 || missing="$missing qemu-system-arm"
     command -v clang >/dev/null 2>&1 || missing="$missing clang"
+    command -v ssh >/dev/null 2>&1 || missing="$missing openssh-client"
+    if [ ! -x /usr/sbin/sshd ] && [ -d /run/systemd/system ]; then
+        # Its package would let people log in to this machine from now on; that is for its owner to decide.
+        echo "missing: openssh-server (the tests of flashing over ssh will be skipped)" >&2
+    elif [ ! -x /usr/sbin/sshd ]; then
+        missing="$missing openssh-server"
+    fi
+    if [ "$(uname -m)" = x86_64 ]; then
+        command -v qemu-aarch64-static >/dev/null 2>&1 || missing="$missing qemu-user-static"
+        command -v mmdebstrap >/dev/null 2>&1 || missing="$missing mmdebstrap"
+    fi
     python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || missing="$missing python3-venv"
     [ -z "$missing" ] && return 0
     sudo=""
@@ -32,6 +43,9 @@ install_system_packages() {
             gcc-arm-none-eabi | libnewlib-arm-none-eabi)
                 echo "missing: $package (no firmware for microcontrollers; --board posix works)" >&2 ;;
             qemu-system-arm) echo "missing: qemu-system-arm (emulated boards: only --board posix)" >&2 ;;
+            openssh-client | openssh-server) echo "missing: $package (the tests of flashing over ssh will be skipped)" >&2 ;;
+            qemu-user-static | mmdebstrap)
+                echo "missing: $package (the tests on an emulated arm64 device in make test-slow will be skipped)" >&2 ;;
             clang) echo "missing: clang (fuzzing in make test-slow will be skipped)" >&2 ;;
             python3-venv) echo "missing: python3-venv (no virtual environment can be made)" >&2 ;;
         esac

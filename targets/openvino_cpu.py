@@ -90,7 +90,7 @@ def budget(lowered: Lowered) -> Budget:
 
 TARGET = Target(
     name="openvino-cpu",
-    title="OpenVINO on a CPU (x86-64 from AVX2, ARM64)",
+    title="OpenVINO on a CPU (x86-64 from AVX2; ARM64 in float32)",
     engine="openvino",
     precisions=("int8", "fp32"),
     scheme="weights INT8 symmetric per channel, activations INT8 per tensor, score in float32",
@@ -99,6 +99,7 @@ TARGET = Target(
     golden_rtol={"fp32": 1e-3, "int8": 1e-3},
     golden_basis={
         "fp32": "float32 sums in another order",
-        "int8": "measured: no difference between AMX, AVX512-VNNI, AVX512 and AVX2; ARM was not measured",
+        # Measured on ARM64, where only some layers run in INT8: 9 % of a vector's peak (FADeR). That has to be refused.
+        "int8": "measured: no difference between AMX, AVX512-VNNI, AVX512 and AVX2; ARM64 may differ by more",
     },
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import os
@@ -22,10 +21,10 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 import sshd
+from deployments import changed
 from series_bundle import make_series_bundle
 
-from edge_ad.bundle.archive import open_bundle, write_bundle
-from edge_ad.bundle.manifest import FileEntry, Manifest
+from edge_ad.bundle.archive import open_bundle
 from edge_ad.runtime.golden import npz_bytes
 
 pytest.importorskip("openvino")
@@ -85,19 +84,6 @@ def digest(bundle: Path) -> str:
 def arrived(device: sshd.Device) -> set[str]:
     """Digests of the files that wait for the rest of their bundle."""
     return {path.name for path in (device.root / ".incoming").glob("*") if len(path.name) == 64}
-
-
-def changed(source: Path, path: Path, files: dict[str, bytes] | None = None, **update: Any) -> str:
-    """A bundle like `source` with other content of some files and another payload; its digest. All digests are in
-    order."""
-    with open_bundle(source) as bundle:
-        members = {name: bundle.read(name) for name in bundle.manifest.files} | (files or {})
-        payload = bundle.manifest.payloads[0].model_copy(update=update)
-        entries = {
-            n: FileEntry(sha256=hashlib.sha256(c).hexdigest(), size=len(c)) for n, c in members.items()
-        }
-        manifest: Manifest = bundle.manifest.model_copy(update={"payloads": [payload], "files": entries})
-    return write_bundle(path, manifest, members)
 
 
 @pytest.fixture(scope="module")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from checkout import copy_checkout
 
 from edge_ad.bundle.archive import open_bundle
 
@@ -240,14 +240,7 @@ def test_a_device_with_tflite_runtime_and_numpy_1_agrees_with_the_host(
     """The device install: no torch, no onnx; the package that older boards have."""
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
     python = tmp_path / "venv" / "bin" / "python"
-    repository = Path(__file__).resolve().parents[2]
-    source = tmp_path / "source"  # built from a copy: an installation must leave the checkout alone
-    shutil.copytree(
-        repository,
-        source,
-        symlinks=True,
-        ignore=shutil.ignore_patterns(".git", ".venv", "build", "work", "*.egg-info"),
-    )
+    source = copy_checkout(tmp_path / "source")
     packages = [f"{source}[camera]", "numpy<2", "tflite-runtime==2.14.0"]
     pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", *packages]
     done = subprocess.run(pip, capture_output=True, text=True, check=False)

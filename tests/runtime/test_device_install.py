@@ -8,10 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from checkout import ABSENT, copy_checkout
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 TOOLS = ["pytest>=8", "pytest-timeout>=2", "hypothesis>=6"]
-ABSENT = ("torch", "onnx", "nncf", "sklearn", "scipy", "matplotlib", "jinja2")
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -29,13 +28,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 def test_the_runtimes_tests_pass_in_a_device_install(tmp_path: Path, install: list[str], tests: str) -> None:
     environment = tmp_path / "venv"
     subprocess.run([sys.executable, "-m", "venv", environment], check=True)
-    source = tmp_path / "source"  # built from a copy: an installation must leave the checkout alone
-    shutil.copytree(
-        REPOSITORY,
-        source,
-        symlinks=True,
-        ignore=shutil.ignore_patterns(".git", ".venv", "build", "work", "*.egg-info"),
-    )
+    source = copy_checkout(tmp_path / "source")
     pip = [environment / "bin" / "python", "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
     done = subprocess.run([*pip, *install, *TOOLS], cwd=source, capture_output=True, text=True)
     if done.returncode and "No matching distribution" in done.stderr:

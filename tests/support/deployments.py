@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from edge_ad.bundle.archive import open_bundle
+from edge_ad.bundle.archive import open_bundle, write_bundle
+from edge_ad.bundle.manifest import FileEntry, Manifest
 from edge_ad.errors import DeployError
 
 OpenFake = Callable[..., Any]
@@ -54,3 +56,16 @@ def deploy_error(act: Callable[[], Any]) -> str:
 
 def damage_manifest(release: Path) -> None:
     (release / "manifest.json").write_bytes(b"not a manifest")
+
+
+def changed(source: Path, path: Path, files: dict[str, bytes] | None = None, **update: Any) -> str:
+    """A bundle like `source` with other content of some files and another payload; its digest. All digests are in
+    order."""
+    with open_bundle(source) as bundle:
+        members = {name: bundle.read(name) for name in bundle.manifest.files} | (files or {})
+        payload = bundle.manifest.payloads[0].model_copy(update=update)
+        entries = {
+            n: FileEntry(sha256=hashlib.sha256(c).hexdigest(), size=len(c)) for n, c in members.items()
+        }
+        manifest: Manifest = bundle.manifest.model_copy(update={"payloads": [payload], "files": entries})
+    return write_bundle(path, manifest, members)

@@ -69,8 +69,9 @@ def wrapper(path: Path, environment: Mapping[str, str] = {}, command: str | None
 
 
 @contextlib.contextmanager
-def running(folder: Path, identity: Path, known_hosts: Path) -> Iterator[Device]:
-    """An sshd on a free port that lets the key of `identity` in; its own key goes into `known_hosts`."""
+def running(folder: Path, identity: Path, known_hosts: Path, *lines: str) -> Iterator[Device]:
+    """An sshd on a free port that lets the key of `identity` in; its own key goes into `known_hosts`. lines: more of
+    its configuration."""
     sshd = program()
     folder.mkdir(parents=True)
     if os.getuid() == 0:
@@ -82,7 +83,7 @@ def running(folder: Path, identity: Path, known_hosts: Path) -> Iterator[Device]
     (folder / "config").write_text(
         f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nPidFile {folder}/pid\n"
         f"AuthorizedKeysFile {identity}.pub\nPasswordAuthentication no\nUsePAM no\nStrictModes no\n"
-        "PermitRootLogin yes\nMaxSessions 20\n"
+        "PermitRootLogin yes\nMaxSessions 20\n" + "".join(f"{line}\n" for line in lines)
     )
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(
