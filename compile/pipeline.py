@@ -142,18 +142,6 @@ def compile_bundle(
     return Compiled(out, digest, full, html, manifest, images)
 
 
-def _captures(detector: Detector, targets: Sequence[Target]) -> dict[int, Captured]:
-    """The network by the opset that targets take. Raises what `capture` raises, naming the targets."""
-    found = {}
-    for opset in sorted({target.opset for target in targets}):
-        try:
-            found[opset] = capture(detector, opset)
-        except TargetError as error:
-            names = ", ".join(target.name for target in targets if target.opset == opset)
-            raise TargetError(error.what, where=names, hint=error.hint) from error
-    return found
-
-
 def forms(targets: Sequence[Target], precision: Precision | None) -> Iterator[tuple[Target, Precision]]:
     """Each payload to be made: a target, renamed for what it holds beside its default, and a precision."""
     for target in targets:
@@ -164,12 +152,17 @@ def forms(targets: Sequence[Target], precision: Precision | None) -> Iterator[tu
 
 
 def _captures(detector: Detector, targets: Sequence[Target]) -> dict[int, Captured]:
-    """The network in each opset that a target asks for; boards alone need no ONNX."""
+    """The network by the opset that targets take; boards alone need no ONNX. Raises what `capture` raises, naming the
+    targets."""
     exported = {target.opset for target in targets if not isinstance(target, ImageTarget)}
-    return {
-        opset: capture(detector, opset) if opset in exported else unexported(detector)
-        for opset in sorted({target.opset for target in targets})
-    }
+    found = {}
+    for opset in sorted({target.opset for target in targets}):
+        try:
+            found[opset] = capture(detector, opset) if opset in exported else unexported(detector)
+        except TargetError as error:
+            names = ", ".join(target.name for target in targets if target.opset == opset)
+            raise TargetError(error.what, where=names, hint=error.hint) from error
+    return found
 
 
 Group = tuple[list[Target], Precision]
