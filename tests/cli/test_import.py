@@ -142,7 +142,7 @@ def simplenet(parts: Path, tmp_path_factory: pytest.TempPathFactory) -> Case:
     return Case(
         file,
         parts,
-        parts / "test",
+        parts.parent / "test",
         options,
         folder / "model",
         imported,
