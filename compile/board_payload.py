@@ -44,8 +44,7 @@ def lower(captured: Captured, calibration: Calibration | None, target: str) -> L
     assert captured.detector is not None and calibration is not None
     form = board_detector(captured.detector, target).lower(Material(captured, calibration, target))
     decisions = [
-        f"INT8 ranges from {calibration.count} normal {captured.input.noun}s; the network in the middle is the file "
-        "that target litert runs, what comes before and after it computes in integers wide enough to be exact.",
+        f"Ranges from {calibration.count} normal {captured.input.noun}s; {form.ranges}.",
         *form.notes,
     ]
     return _lowered(form, decisions)
