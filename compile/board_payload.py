@@ -29,6 +29,10 @@ from edge_ad.runtime.golden import make_golden
 
 MODEL = "model.bin"
 BASIS = "the operators' integer definitions and LiteRT's reference kernels, to the bit"
+_BY_LITERT = (
+    "the network in the middle is the INT8 file that target litert runs, what comes before and after it computes in "
+    "integers wide enough to be exact"
+)
 _TRIED = 4  # calibration inputs to quantize a preset with that is only asked whether it would fit
 
 
@@ -47,12 +51,9 @@ def lower(captured: Captured, calibration: Calibration | None, target: str) -> L
     assert captured.detector is not None and calibration is not None
     material = Material(captured, calibration, target)
     form = board_detector(captured.detector, target).lower(material)
-    ranges = f"INT8 ranges from {calibration.count} normal {captured.input.noun}s"
-    middle = (
-        "; the network in the middle is the file that target litert runs, what comes before and after it computes in "
-        "integers wide enough to be exact"
-    )
-    decisions = [f"{ranges}{middle if material.by_litert else ''}.", *form.notes]
+    ranges = f"Ranges from {calibration.count} normal {captured.input.noun}s"
+    how = _BY_LITERT if material.by_litert else form.ranges
+    decisions = [f"{ranges}{'; ' if how else ''}{how}.", *form.notes]
     return _lowered(form, decisions)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_ad.bundle.manifest import Drift, HeadSpec, InputSpec, Thresholds
+from edge_ad.bundle.manifest import Drift, HeadSpec, InputSpec, Threshold, Thresholds
 from edge_ad.compile import board_payload
 from edge_ad.compile.accuracy import measure
 from edge_ad.compile.capture import Captured, Parity, check_parity
@@ -130,6 +130,8 @@ def verified(
             done = stage("compare latency", 1)
             latency = compare(float_engine, engine, next(calibration()))
             done()
+        else:
+            compiled = _settled(detector, target, lowered, compiled, threshold, Path(folder) / "settled")
         yield Verified(
             target=target,
             float_=float_,
@@ -179,6 +181,18 @@ def _board_form(
     engine = _open(target, finished, folder)
     normal = score(engine, head, batches(normals.threshold, spec), done)
     return Form(finished, engine, head, normal)
+
+
+def _settled(
+    detector: Detector, target: Target, lowered: Lowered, compiled: Form, threshold: Threshold, folder: Path
+) -> Form:
+    """A board's form once its threshold is known: another image where that changes the head. lowered: without it."""
+    fitted = HeadSpec.model_validate(compiled.head.params["fitted"])
+    settled = detector.finish_head(fitted, threshold)
+    if settled == fitted:
+        return compiled
+    finished, head = board_payload.finish(lowered, settled)
+    return replace(compiled, lowered=finished, engine=_open(target, finished, folder), head=head)
 
 
 def _test(

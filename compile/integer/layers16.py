@@ -89,6 +89,7 @@ class Layer16:
                 **common, out_h=out_h, out_w=out_w, k_h=taps, k_w=taps, stride=stride, pad=pad  # type: ignore[arg-type]
             )  # fmt: skip
             results = out_h * out_w * rows
+        builder.program.parameters += self.weights.size + rows
         builder.step(record, reads=[source, scratch], writes=[result], macs=results * depth)
         return result
 

@@ -31,8 +31,9 @@ class BoardForm:
     value is scale * integer. emit: declares ports and appends all steps. reference: the oracle, from one input's
     integers to all outputs, by the operators' definitions in NumPy and LiteRT's reference kernels. finish: the same
     form with the fitted head, whose score becomes a further output. parts: engines that the fit of the head calls.
-    notes: what was decided, as sentences for the report. taken: what the host makes of acquired data for the input,
-    where the image holds some of the detector's preprocessing.
+    notes: what was decided, as sentences for the report. ranges: how the integers came about, of a network that is not
+    LiteRT's. taken: what the host makes of acquired data for the input, where the image holds some of the detector's
+    preprocessing.
     """
 
     input: PortSpec
@@ -42,6 +43,7 @@ class BoardForm:
     finish: Callable[[HeadSpec], BoardForm]
     parts: Mapping[str, Engine] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    ranges: str = ""
     taken: InputSpec | None = None
 
     def program(self, kernels: KernelSet, *, stripes: bool = True) -> Program:
@@ -73,11 +75,9 @@ class BoardForm:
         return [self.input.raw(given)], [spec.raw(made[name]) for name, spec in self.outputs.items()]
 
     def options(self) -> dict[str, object]:
-        """The ports, as an engine takes them."""
-        return {
-            "input": self.input.option(),
-            "outputs": {name: spec.option() for name, spec in self.outputs.items()},
-        }
+        """The ports, as an engine takes them. place: in the image, since a manifest's keys come back sorted."""
+        outputs = {name: {**spec.option(), "place": i} for i, (name, spec) in enumerate(self.outputs.items())}
+        return {"input": self.input.option(), "outputs": outputs}
 
     def dequantized(self, outputs: Mapping[str, Array]) -> dict[str, Array]:
         """What the image's outputs stand for."""

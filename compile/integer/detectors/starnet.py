@@ -12,7 +12,7 @@ from edge_ad.bundle.manifest import HeadSpec
 from edge_ad.compile.integer.detectors import BoardDetector
 from edge_ad.compile.integer.detectors.form import SCORE, BoardForm
 from edge_ad.compile.integer.detectors.material import Material
-from edge_ad.compile.integer.detectors.starnet_networks import Networks16, networks16
+from edge_ad.compile.integer.detectors.starnet_networks import HEADROOM, Networks16, networks16
 from edge_ad.compile.integer.distances import SCORE as SCORE_PORT
 from edge_ad.compile.integer.distances import sides
 from edge_ad.compile.integer.image import write_image
@@ -30,6 +30,7 @@ from edge_ad.runtime.integer.distances import two_sided
 from edge_ad.runtime.integer.regret import Search, search
 
 RECONSTRUCTION = "reconstruction"
+RANGES = f"both networks and what lies around them compute in 16 bits, {HEADROOM:g} times beyond these ranges"
 
 
 def lower(material: Material) -> BoardForm:
@@ -55,21 +56,23 @@ def lower(material: Material) -> BoardForm:
         "mahalanobis": networks.distance, RECONSTRUCTION: networks.features,
     }  # fmt: skip
     bits = [
-        int(layer.weights.__abs__().max()).bit_length() + 1 for layer in (*networks.body, *networks.decoder)
+        int(np.abs(layer.weights).max()).bit_length() + 1 for layer in (*networks.body, *networks.decoder)
     ]
+    notes = (
+        "Not in 8 bits: the search for likelihood regret asks for differences far below a step of 8 bits, and on "
+        f"Cortex-M4 and M7 16 bits cost less. Weights have {min(bits)} to {max(bits)} bits, as many as let no sum of "
+        "32 bits overflow, whatever the input.",
+    )
     return BoardForm(
         input=networks.input,
         outputs=ports,
         emit=emit_networks,
         reference=reference,
-        finish=lambda head: _scored(networks, head),
+        finish=lambda head: _scored(networks, head, notes),
         parts={"decoder": BoardDecoder(networks)},
-        notes=(
-            "Both networks are in 16 bits, not 8: the search for likelihood regret asks for differences far below a "
-            f"step of 8 bits, and on Cortex-M4 and M7 they cost less. Weights have {min(bits)} to {max(bits)} bits, as "
-            "many as let no sum of 32 bits overflow, whatever the input.",
-        ),
-    )  # fmt: skip
+        notes=notes,
+        ranges=RANGES,
+    )
 
 
 @dataclass(frozen=True)
@@ -106,8 +109,8 @@ class _Head:
         return two_sided(value, record.centre, below, above)
 
 
-def _scored(networks: Networks16, fitted: HeadSpec) -> BoardForm:
-    """The figures, and the two-sided score of one of them."""
+def _scored(networks: Networks16, fitted: HeadSpec, notes: tuple[str, ...]) -> BoardForm:
+    """The figures, and the two-sided score of one of them. notes: of the form without its head."""
     head = _Head.of(networks, fitted)
     ports = {**head.figures(networks), SCORE: SCORE_PORT}
 
@@ -134,8 +137,9 @@ def _scored(networks: Networks16, fitted: HeadSpec) -> BoardForm:
         return {name: np.array([[found[name]]], np.int32) for name in ports}
 
     return BoardForm(
-        networks.input, ports, emit_all, reference, lambda again: _scored(networks, again), notes=_notes(head)
-    )
+        networks.input, ports, emit_all, reference, lambda again: _scored(networks, again, notes),
+        notes=(*notes, *_notes(head)), ranges=RANGES,
+    )  # fmt: skip
 
 
 def _notes(head: _Head) -> tuple[str, ...]:

@@ -43,7 +43,7 @@ from edge_ad.runtime.integer.regret import STATE_BITS
 
 IMAGE_UNIT, VECTOR_UNIT = 2.0**-15, 2.0**-11  # of the input: features in 0 to 1, standardised values
 STATE = Range(2.0**-STATE_BITS)
-HEADROOM = 4.0  # what is so many times larger than any value of the calibration inputs is still told apart
+HEADROOM = 2.0  # what is so many times larger than any value of the calibration inputs is still told apart
 _HIDDEN = (1 << 14) - 1  # one bit less, so that weights have one more
 _OFFSET_BITS = 8
 
@@ -125,8 +125,10 @@ def networks16(detector: StarNet, inputs: Iterable[Tensor]) -> Networks16:
     body = _chain(nets.body, shape, features, seen.body, None)
     source = Range(HEADROOM * seen.body[-1] / (1 << 14), 0, _HIDDEN)
     flat = (prod(body[-1].out_shape),)
+    logvars = Range(STATE.unit, *(int(limit / STATE.unit) for limit in LOGVAR_RANGE))
     mean, logvar = (
-        quantized(layer, flat, source, STATE, where="starnet") for layer in (nets.mean, nets.logvar)
+        quantized(layer, flat, source, result, where="starnet")
+        for layer, result in ((nets.mean, STATE), (nets.logvar, logvars))
     )
     first = nets.decoder[0]
     assert first.weights.ndim == 2

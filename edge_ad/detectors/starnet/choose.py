@@ -27,6 +27,17 @@ Float64 = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
+class Gains:
+    """step, probe: a_0 and c_0 of the search. move: how far a first step goes where the gradient is a usual one.
+    regret: its mean on clean inputs, nats."""
+
+    step: float
+    probe: float
+    move: float
+    regret: float
+
+
+@dataclass(frozen=True)
 class Choice:
     """The head, and in a sentence how its search was set."""
 
@@ -34,20 +45,12 @@ class Choice:
     sentence: str
 
 
-def choose_head(
-    config: StarNetConfig, variance: float, score: str, outputs: Sequence[Outputs], decoder: Engine
-) -> Choice:
-    """The head for one compiled form that alarms on `score`, from its outputs for clean inputs.
-
-    Gains: of a small grid those with the largest mean regret on clean inputs, which needs no label (spec of the search:
-    too large a gain inverts the ranking). Ranges: centre and spread on either side of each figure on clean inputs.
-    """
-    parts = {"decoder": decoder}
-    base: dict[str, Any] = {
-        "output": "mean", "logvar": "logvar", "features": "features", "mahalanobis": "mahalanobis",
-        "decoder": "decoder", "variance": variance, "seed": config.seed, "score": score,
-        "ranges": {name: [-1.0, 0.0, 1.0] for name in SCORES}, "search": True, "stop_at": None, **_gains(1.0, 1.0, 1),
-    }  # fmt: skip
+def choose_gains(
+    config: StarNetConfig, variance: float, outputs: Sequence[Outputs], decoder: Engine
+) -> Gains:
+    """Of a small grid those with the largest mean regret on clean inputs, which needs no label (spec of the search: too
+    large a gain inverts the ranking)."""
+    parts, base = {"decoder": decoder}, _params(config, variance, "regret", _gains(1.0, 1.0, 1))
     tuned = outputs[:: max(1, len(outputs) // _TUNED_ON)]
     usual = float(np.median([usual_gradient(base, o, parts, PROBES[0]) for o in tuned]))
     regrets = {
@@ -55,13 +58,35 @@ def choose_head(
         for move, probe in product(MOVES, PROBES)
     }
     move, probe = max(regrets, key=lambda pair: regrets[pair])
-    base |= _gains(move / usual, probe, config.spsa_steps)
-    base["ranges"] = {name: limits(values) for name, values in _figures(base, outputs, parts).items()}
+    return Gains(move / usual, probe, move, regrets[move, probe])
+
+
+def choose_head(
+    config: StarNetConfig, variance: float, score: str, outputs: Sequence[Outputs], decoder: Engine,
+    chosen: Gains | None = None,
+) -> Choice:  # fmt: skip
+    """The head for one compiled form that alarms on `score`, from its outputs for clean inputs.
+
+    chosen: the gains of the fit, so that all forms search alike; without them (models of earlier versions) those that
+    suit this form. Ranges: centre and spread on either side of each figure on clean inputs.
+    """
+    found = chosen or choose_gains(config, variance, outputs, decoder)
+    params = _params(config, variance, score, _gains(found.step, found.probe, config.spsa_steps))
+    figures = _figures(params, outputs, {"decoder": decoder})
+    params["ranges"] = {name: limits(values) for name, values in figures.items()}
     return Choice(
-        HeadSpec(name=NAME, params={**base, "search": score == "regret"}),
-        f"Of the search for likelihood regret, a first step of {move:g} and a probe of {probe:g} were chosen by the "
-        f"largest mean regret on clean inputs ({regrets[move, probe]:.3g} nats).",
+        HeadSpec(name=NAME, params={**params, "search": score == "regret"}),
+        f"Of the search for likelihood regret, a first step of {found.move:g} and a probe of {found.probe:g} were "
+        f"chosen by the largest mean regret on clean inputs ({found.regret:.3g} nats).",
     )
+
+
+def _params(config: StarNetConfig, variance: float, score: str, gains: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "output": "mean", "logvar": "logvar", "features": "features", "mahalanobis": "mahalanobis",
+        "decoder": "decoder", "variance": variance, "seed": config.seed, "score": score,
+        "ranges": {name: [-1.0, 0.0, 1.0] for name in SCORES}, "search": True, "stop_at": None, **gains,
+    }  # fmt: skip
 
 
 def choose_score(sensitivity: Mapping[str, float]) -> str:

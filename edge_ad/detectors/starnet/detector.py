@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -26,7 +26,14 @@ from edge_ad.detectors.model_folder import (
     read_tensors,
     write_model,
 )
-from edge_ad.detectors.starnet.choose import Choice, choose_head, sensitivities
+from edge_ad.detectors.starnet.choose import (
+    Choice,
+    Gains,
+    choose_gains,
+    choose_head,
+    choose_score,
+    sensitivities,
+)
 from edge_ad.detectors.starnet.config import PRESETS, StarNetConfig
 from edge_ad.detectors.starnet.data import is_vector
 from edge_ad.detectors.starnet.network import Decoder, Encoder, Front, Tail, VectorFront
@@ -104,9 +111,10 @@ class StarNet:
             yield np.concatenate(rows).astype(np.float32)
 
     def fit_head(self, outputs: Iterable[Outputs], parts: Mapping[str, Engine]) -> HeadSpec:
-        """Gains and ranges from one compiled form's outputs for clean inputs (`choose`)."""
+        """The fit's gains, and ranges from one compiled form's outputs for clean inputs (`choose`)."""
+        chosen = Gains(**self.fit_info["search"]) if "search" in self.fit_info else None
         self.choice = choose_head(
-            self.config, self.fit_info["variance"], self.score, list(outputs), parts["decoder"]
+            self.config, self.fit_info["variance"], self.score, list(outputs), parts["decoder"], chosen
         )
         return self.choice.head
 
@@ -117,14 +125,18 @@ class StarNet:
         return chosen
 
     @torch.no_grad()
-    def figure_sensitivities(self, inputs: Tensor) -> dict[str, float]:
-        """`choose.sensitivities` of this network on clean preprocessed inputs (n, …)."""
-        network, decoder = self.simplified(), TorchEngine(self.decoder)
+    def tune(self, inputs: Tensor) -> None:
+        """Choose the search's gains and the score on clean preprocessed inputs (n, …), into `fit_info`."""
+        network, decoder, info = self.simplified(), TorchEngine(self.decoder), self.fit_info
         outputs = [
             {n: t.numpy() for n, t in zip(self.outputs, network(x[None]), strict=True)} for x in inputs
         ]
-        head = choose_head(self.config, self.fit_info["variance"], "neg_elbo", outputs, decoder).head
-        return sensitivities(head, outputs, decoder, self._disturbed)
+        gains = choose_gains(self.config, info["variance"], outputs, decoder)
+        head = choose_head(self.config, info["variance"], "neg_elbo", outputs, decoder, gains).head
+        found = sensitivities(head, outputs, decoder, self._disturbed)
+        info["search"] = asdict(gains)
+        info["sensitivity"] = {name: round(value, 3) for name, value in found.items()}
+        info["score"] = choose_score(info["sensitivity"])
 
     @torch.no_grad()
     def _disturbed(self, outputs: Outputs) -> Iterator[Outputs]:

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from edge_ad.detectors.loop import CHECKPOINT, Loop, Progress, fingerprint
 from edge_ad.detectors.model_folder import begin_fit, end_fit
-from edge_ad.detectors.starnet.choose import choose_score
 from edge_ad.detectors.starnet.config import StarNetConfig
 from edge_ad.detectors.starnet.data import Prepared, is_vector, prepare
 from edge_ad.detectors.starnet.detector import StarNet
@@ -75,10 +74,7 @@ def fit(
     }
     detector = StarNet(config, prepared.splits, prepared.input, front, encoder, decoder, info)
     info["inputs"]["threshold"] = detector.held_back(data)
-    info["sensitivity"] = {
-        k: round(v, 3) for k, v in detector.figure_sensitivities(prepared.calibration).items()
-    }
-    info["score"] = choose_score(info["sensitivity"])
+    detector.tune(prepared.calibration)
     detector.save(out)
     end_fit(out)
     return detector

@@ -13,6 +13,11 @@ from edge_ad.runtime.engines.base import Tensor
 PortOption = Mapping[str, Any] | Sequence[int]
 
 
+def _place(option: PortOption) -> int:
+    """Among the image's outputs; those of bundles that do not say lie in the order of their names."""
+    return int(option.get("place", 0)) if isinstance(option, Mapping) else 0
+
+
 @dataclass(frozen=True)
 class Ports:
     """input, outputs: the outputs by name and in the image's order. quantizes: the input takes numbers too, since it is
@@ -25,7 +30,7 @@ class Ports:
     @classmethod
     def of(cls, given: PortOption, made: Mapping[str, PortOption]) -> Ports:
         """As a manifest's options say. Raises SchemaError."""
-        outputs = {name: port_spec(option) for name, option in made.items()}
+        outputs = {name: port_spec(made[name]) for name in sorted(made, key=lambda name: _place(made[name]))}
         return cls(port_spec(given), outputs, isinstance(given, Mapping))
 
     def taken(self, batch: Tensor) -> bytes:
