@@ -138,5 +138,6 @@ def payload_of(
         outputs=list(form.outputs), options={**form.options(), "target": target.name}, head=head,
         thresholds=thresholds, drift=None, budget=fit.budget,
         golden=Golden(file=golden, count=len(inputs), atol=0.0, rtol=0.0, basis=BASIS), decisions=decisions,
+        input=form.taken,
     )  # fmt: skip
     return BoardPayload(payload, files, image)

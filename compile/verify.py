@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_ad.bundle.manifest import Drift, HeadSpec, Thresholds
+from edge_ad.bundle.manifest import Drift, HeadSpec, InputSpec, Thresholds
 from edge_ad.compile import board_payload
 from edge_ad.compile.accuracy import measure
 from edge_ad.compile.capture import Captured, Parity, check_parity
@@ -114,7 +114,7 @@ def verified(
             compiled = _form(detector, lowered, engine, normals, done)
         else:
             compiled = _board_form(detector, target, lowered, engine, Path(folder) / "scored", normals, done)
-        engine = compiled.engine
+        engine, taken = compiled.engine, _taken(detector, compiled.lowered)
         threshold = calibrate_threshold(compiled.normal.scores, max_false_alarms)
         thresholds = Thresholds(
             float_=calibrate_threshold(float_.normal.scores, max_false_alarms),
@@ -140,7 +140,7 @@ def verified(
             test=_test(data, detector, float_, compiled, thresholds, stage),
             latency=latency,
             engine=engine.describe(),
-            golden_inputs=_golden_inputs(detector, list(_first(batches(normals.threshold, spec), 2))),
+            golden_inputs=_golden_inputs(taken, list(_first(batches(normals.threshold, taken), 2))),
         )
 
 
@@ -173,12 +173,11 @@ def _board_form(
     the image."""
     form = lowered.board
     assert form is not None
-    outputs = (
-        form.dequantized(made) for made in run(engine, batches(normals.calibration, detector.input), done)
-    )
+    spec = _taken(detector, lowered)
+    outputs = (form.dequantized(made) for made in run(engine, batches(normals.calibration, spec), done))
     finished, head = board_payload.finish(lowered, detector.fit_head(outputs, engine.parts))
     engine = _open(target, finished, folder)
-    normal = score(engine, head, batches(normals.threshold, detector.input), done)
+    normal = score(engine, head, batches(normals.threshold, spec), done)
     return Form(finished, engine, head, normal)
 
 
@@ -191,19 +190,25 @@ def _test(
         return None
     done = stage(f"score the test {detector.input.noun}s", 2 * len(labelled.items))
     before, after = (
-        score(form.engine, form.head, batches(labelled.inputs, detector.input), done)
+        score(form.engine, form.head, batches(labelled.inputs, _taken(detector, form.lowered)), done)
         for form in (float_, compiled)
     )
     figures = measure(labelled, before, after, thresholds, int(float_.head.params.get("pad", 0)))
     return TestScores(labelled, before, after, figures)
 
 
-def _golden_inputs(detector: Detector, normals: list[Tensor]) -> list[Tensor]:
+def _taken(detector: Detector, lowered: Lowered) -> InputSpec:
+    """What a form takes: the detector's input, unless it holds some of the preprocessing itself."""
+    board = lowered.board
+    return detector.input if board is None or board.taken is None else board.taken
+
+
+def _golden_inputs(spec: InputSpec, normals: list[Tensor]) -> list[Tensor]:
     """Normal inputs, and some that reach the ends of every range: for images black, white and noise, for numbers
     zeros and noise of ten times their size."""
-    shape = detector.input.shape
+    shape = spec.shape
     rng = np.random.default_rng(0)
-    if detector.input.dtype == "uint8":
+    if spec.dtype == "uint8":
         noise = rng.integers(0, 256, shape, np.uint8)
         return [*normals, np.zeros(shape, np.uint8), np.full(shape, 255, np.uint8), noise]
     largest = max(float(np.abs(normal).max()) for normal in normals) or 1.0

@@ -250,10 +250,11 @@ class Payload(_Sparse):
     parts: model files of further networks that the score head calls, by name. architectures: machines that it is for,
     as `platform.machine()` names them; empty: any.
     thresholds: None where no normal data was given; who runs it has to name one. drift: None where no float form
-    of the network was there to compare with.
+    of the network was there to compare with. input: what it takes where that is not the bundle's input, because it
+    holds some of the preprocessing itself.
     """
 
-    later: ClassVar[tuple[str, ...]] = ("parts", "architectures")
+    later: ClassVar[tuple[str, ...]] = ("parts", "architectures", "input")
 
     target: Label
     engine: Label
@@ -271,6 +272,7 @@ class Payload(_Sparse):
     golden: Golden
     built_on: dict[Label, Text] = {}
     decisions: list[Text] = []
+    input: InputSpec | None = None
 
     def threshold(self, chosen: float | None = None) -> float:
         """`chosen`, or the compiled form's own threshold. Raises UsageError where there is neither."""
@@ -311,6 +313,10 @@ class Manifest(Spec):
     files: dict[str, FileEntry]
     report: str | None = None
     tools: dict[Label, Text] = {}
+
+    def input_of(self, payload: Payload) -> InputSpec:
+        """What a payload takes."""
+        return self.input if payload.input is None else payload.input
 
     def payload(self, target: str | None = None) -> Payload:
         """The payload for `target`, or the only one when `target` is None. Raises SchemaError."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from edge_ad.cli.fit_options import fit_options, run_fit
+from edge_ad.cli.fit_options import fit_options, require_features, run_fit, sound_options
 
 _IMAGES = "Folder with train/good, images of good parts."
 
@@ -98,12 +98,18 @@ def tspulse(**options: Any) -> None:
 @command.command("autoencoder", short_help="Vectors or short windows: how badly they are restored.")
 @click.option("--preset", type=click.Choice(["ad01", "micro"]), default="ad01", show_default=True,
               help="ad01: MLPerf Tiny's shape, 128 units four times each way. micro: 48 and 24.")  # fmt: skip
-@fit_options("Folder with train/good: vectors as rows of series (NPY, CSV, Parquet), or one such file.")
+@fit_options(
+    "Folder with train/good: vectors as rows of series (NPY, CSV, Parquet), samples (WAV too), or one such file."
+)
 @click.option("--window", type=click.IntRange(1, 4096),
               help="Rows that make one vector, the newest ones (default 1).")  # fmt: skip
-def autoencoder(**options: Any) -> None:
+@click.option("--features", type=click.Choice(["vector", "log-mel"]),
+              help="Vectors as they come (default), or log-mel features of raw samples.")  # fmt: skip
+@sound_options
+def autoencoder(features: str | None, **options: Any) -> None:
     """A fully connected autoencoder for vectors of any width: MLPerf Tiny's anomaly detector (arXiv 2106.07597)."""
     from edge_ad.detectors.autoencoder.config import PRESETS
     from edge_ad.detectors.autoencoder.fit import fit
 
-    run_fit(fit, PRESETS, **options)
+    require_features(features, options)
+    run_fit(fit, PRESETS, features=features, **options)

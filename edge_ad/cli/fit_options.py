@@ -10,6 +10,7 @@ import click
 from pydantic import BaseModel
 
 from edge_ad.cli.options import Duration, errors, out, print_json
+from edge_ad.errors import UsageError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -37,6 +38,38 @@ def fit_options(data_help: str) -> Callable[[Command], Command]:
         return command
 
     return add
+
+
+def sound_options(command: Command) -> Command:
+    """Adds the options of log-mel features: `edge_ad.detectors.sound.SoundConfig`."""
+    options = [
+        click.option("--rate-hz", type=click.FloatRange(0, min_open=True),
+                     help="Samples a second (default: what the files say)."),
+        click.option("--channel", help="The channel to take of several."),
+        click.option("--frame", type=click.IntRange(1), help="Samples of a frame, a power of two from 64 to 2048."),
+        click.option("--hop", type=click.IntRange(1), help="Samples from a frame, and a window, to the next."),
+        click.option("--bands", type=click.IntRange(1), help="Mel bands of a frame."),
+        click.option("--frames", type=click.IntRange(1), help="Frames of a window."),
+        click.option("--low-hz", type=click.FloatRange(0), help="Where the lowest band begins (default 0)."),
+        click.option("--high-hz", type=click.FloatRange(0, min_open=True),
+                     help="Where the highest band ends (default: half the rate)."),
+    ]  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def require_features(features: str | None, settings: Mapping[str, Any]) -> None:
+    """Raises UsageError for options that mean nothing for these features."""
+    of_sound = ("rate_hz", "channel", "frame", "hop", "bands", "frames", "low_hz", "high_hz")
+    stray = ("window",) if features == "log-mel" else of_sound
+    for name in stray:
+        if settings[name] is not None:
+            other = "vectors" if features == "log-mel" else "log-mel features"
+            raise UsageError(
+                f"--{name.replace('_', '-')} is of {other}",
+                hint="leave it out" if features == "log-mel" else "give --features log-mel too",
+            )
 
 
 def run_fit(

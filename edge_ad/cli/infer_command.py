@@ -44,7 +44,7 @@ def command(
     with load(bundle, target=target, signed_by=signed_by) as live, contextlib.ExitStack() as opened:
         address = board_address(board, port, baud, state)
         payload, engine = open_payload(live, target, address, threads, opened, require_provider)
-        batch = _read(input_, live.manifest.input)
+        batch = _read(input_, live.manifest.input_of(payload))
         results = [engine.infer(one[None]) for one in batch]
         arrays = {name: np.concatenate([r[name] for r in results]) for name in payload.outputs}
         heads = [

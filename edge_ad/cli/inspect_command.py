@@ -69,6 +69,8 @@ def _show_payload(payload: Payload, noun: str) -> None:
     out.print(
         f"[bold]{payload.target}[/bold]  {payload.precision}, engine {payload.engine}, head {payload.head.name}"
     )
+    if payload.input is not None:
+        out.print(f"takes {tuple(payload.input.shape)}, {payload.input.preprocess.name}")
     _show_thresholds(payload, noun)
     if (drift := payload.drift) is not None:
         out.print(

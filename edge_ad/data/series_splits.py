@@ -13,11 +13,11 @@ from pydantic import BaseModel, ConfigDict
 from edge_ad.bundle.manifest import WindowSpec
 from edge_ad.data.splits import CALIBRATION_SHARE, THRESHOLD_SHARE, file_sha256, train_good
 from edge_ad.errors import DataError
-from edge_ad.runtime.series import Chunk, Windower, list_series, open_series
+from edge_ad.runtime.series import Chunk, SeriesFile, Windower, list_series, open_series, open_windowed
 from edge_ad.runtime.series.readers import Values
 
 Rows = tuple[int, int]  # first row, and the one after the last
-_HINT = "put series of normal operation (CSV, Parquet, NPY) into train/good"
+_HINT = "put series of normal operation (CSV, Parquet, NPY, WAV) into train/good"
 
 
 class SeriesPart(BaseModel):
@@ -89,13 +89,16 @@ class LabelledSeries:
 
 @dataclass(frozen=True)
 class SeriesFacts:
-    """What the files of normal data agree on. rate_hz: None where they have no time. rows: of each file."""
+    """What the files of normal data agree on. rate_hz: None where they have no time. rows: of each file. peak: the
+    largest of all values, without their signs. unit: the step between values, where all files state the same."""
 
     channels: list[str]
     rate_hz: float | None
     rows: dict[Path, int]
     mean: list[float]
     std: list[float]
+    peak: float = 0.0
+    unit: float | None = None
 
 
 def normal_series(root: Path) -> list[Path]:
@@ -114,13 +117,15 @@ def normal_series(root: Path) -> list[Path]:
 def survey(root: Path, rate_hz: float | None = None, channels: list[str] | None = None) -> SeriesFacts:
     """Read all normal data once: channels, sampling rate, rows.
 
-    rate_hz: as declared, None to take the median interval of the time stamps. Mean and standard deviation are of all
-    finite values; of a channel that never changes the latter is 1. Raises DataError for files that do not agree, and
-    where every channel is constant.
+    rate_hz: as declared, None to take what the files state, or the median interval of their time stamps. Mean and
+    standard deviation are of all finite values; of a channel that never changes the latter is 1. Raises DataError for
+    files that do not agree, and where every channel is constant.
     """
     files = normal_series(root)
     rows: dict[Path, int] = {}
-    rates: list[float] = []
+    intervals: list[float] = []
+    units: set[float | None] = set()
+    peak = 0.0
     total = sums = squares = np.zeros(0)
     for path in files:
         series = open_series(path, channels)
@@ -129,17 +134,20 @@ def survey(root: Path, rate_hz: float | None = None, channels: list[str] | None 
             raise DataError(
                 f"has channels {', '.join(series.channels)}, others have {', '.join(channels)}", where=path
             )
+        rate_hz = _agreed_rate(series, rate_hz)
+        units.add(series.unit)
         if not len(sums):
             total, sums, squares = (np.zeros(len(channels)) for _ in range(3))
         n = 0
         for chunk in series.chunks():
             n += len(chunk.values)
             if chunk.stamps is not None and len(chunk.stamps) > 1:
-                rates.append(float(np.median(np.diff(chunk.stamps))))
+                intervals.append(float(np.median(np.diff(chunk.stamps))))
             values = chunk.values.astype(np.float64)
             total = total + np.isfinite(values).sum(0)
             sums = sums + np.nansum(values, 0)
             squares = squares + np.nansum(values * values, 0)
+            peak = max(peak, float(np.abs(values[np.isfinite(values)]).max(initial=0)))
         if n == 0:
             raise DataError("holds no rows", where=path)
         if n == 1:
@@ -156,11 +164,24 @@ def survey(root: Path, rate_hz: float | None = None, channels: list[str] | None 
             hint="check the sensors, or that the right columns are read",
         )
     std = np.where(flat, 1.0, std)
-    interval = float(np.median(rates)) if rates else 0.0
+    interval = float(np.median(intervals)) if intervals else 0.0
     # Five digits: what time stamps in floating point leave of the rate.
     measured = float(f"{1 / interval:.5g}") if interval > 0 else None
     rate = rate_hz if rate_hz is not None else measured
-    return SeriesFacts(channels, rate, rows, mean.tolist(), std.tolist())
+    unit = units.pop() if len(units) == 1 else None
+    return SeriesFacts(channels, rate, rows, mean.tolist(), std.tolist(), peak, unit)
+
+
+def _agreed_rate(series: SeriesFile, rate_hz: float | None) -> float | None:
+    """The rate so far, or that of a file that states one. Raises DataError where these differ."""
+    if series.rate_hz is None or rate_hz is None:
+        return rate_hz if series.rate_hz is None else series.rate_hz
+    if series.rate_hz != rate_hz:
+        raise DataError(
+            f"has {series.rate_hz:g} samples a second, not {rate_hz:g}", where=series.path,
+            hint="record, or resample, all files at one rate, and leave --rate-hz out",
+        )  # fmt: skip
+    return rate_hz
 
 
 def split_series(
@@ -183,7 +204,7 @@ def split_series(
         calibration = (n_fit + guard, n_fit + guard + n_calibration)
         parts.append(
             SeriesPart(
-                name=_name(path, root), sha256=file_sha256(path), fit=(0, n_fit), calibration=calibration,
+                name=series_name(path, root), sha256=file_sha256(path), fit=(0, n_fit), calibration=calibration,
                 threshold=(calibration[1] + guard, n),
             )
         )  # fmt: skip
@@ -235,19 +256,21 @@ def find_series_splits(splits: SeriesSplits, root: Path, window: WindowSpec) -> 
 def labelled_windows(root: Path, window: WindowSpec) -> list[LabelledSeries]:
     """The series below `root`/test/<kind> with their labels; none without that folder.
 
-    Files below test/good are all normal. Raises DataError for another one without a label column.
+    Files below test/good are all normal; below another folder those of formats that hold no labels (WAV, NPY) are
+    anomalous from end to end. Raises DataError for another one without a label column.
     """
     found = []
     for folder in sorted(p for p in (root / "test").glob("*") if p.is_dir()):
         for path in list_series(folder):
-            series = open_series(path, window.channels)
-            if not series.has_labels and folder.name != "good":
+            series = open_windowed(path, window)
+            anomalous = series.labelled_by_folder and folder.name != "good"
+            if not (series.has_labels or anomalous or folder.name == "good"):
                 raise DataError(
                     "has no column 'label'", where=path, hint="mark anomalous rows with 1, others with 0"
                 )
             labels = np.concatenate(
                 [
-                    np.zeros(len(chunk.values), np.bool_) if chunk.labels is None else chunk.labels
+                    np.full(len(chunk.values), anomalous) if chunk.labels is None else chunk.labels
                     for chunk in series.chunks()
                 ]
             )
@@ -258,7 +281,7 @@ def labelled_windows(root: Path, window: WindowSpec) -> list[LabelledSeries]:
 
 def cut(path: Path, rows: Rows, window: WindowSpec) -> Iterator[tuple[Values, Rows]]:
     """Windows of some rows of a file, each with the rows of the file that its score is about."""
-    series = open_series(path, window.channels)
+    series = open_windowed(path, window)
     windower = Windower(window, where=str(path))
     first = 0
     for chunk in series.chunks():
@@ -280,8 +303,9 @@ def _count(path: Path, rows: Rows, window: WindowSpec) -> int:
 
 
 def _n_rows(path: Path, window: WindowSpec) -> int:
-    return sum(len(chunk.values) for chunk in open_series(path, window.channels).chunks())
+    return sum(len(chunk.values) for chunk in open_windowed(path, window).chunks())
 
 
-def _name(path: Path, root: Path) -> str:
+def series_name(path: Path, root: Path) -> str:
+    """Its name below train/good."""
     return path.name if root.is_file() else path.relative_to(root / "train" / "good").as_posix()

@@ -18,6 +18,7 @@ from edge_ad.bundle.manifest import PreprocessSpec
 from edge_ad.errors import DataError, SchemaError
 from edge_ad.runtime import scan_images
 from edge_ad.runtime.engines.base import Tensor
+from edge_ad.runtime.series import log_mel, samples
 from edge_ad.runtime.series import standardise as series
 
 RESIZE_AREA = "image/resize-area"
@@ -52,8 +53,8 @@ def preprocess(spec: PreprocessSpec, data: npt.NDArray[np.generic]) -> Tensor:
 
     Images: (H, W, 3) uint8 RGB to (1, 3, height, width) uint8. Tensors: numbers of the network's shape to INT8. Scans:
     points (N, 4) to a range image or bird's-eye histogram (1, C, H, W) float32. Series: a window (length, C) to
-    (1, C, length) float32. Raises SchemaError for a name or version that this release does not know, DataError for
-    another input.
+    (1, C, length) float32, or one (length, 1) of samples to log-mel features (1, n) float32. Raises SchemaError for a
+    name or version that this release does not know, DataError for another input.
     """
     step = _STEPS.get((spec.name, spec.version))
     if step is None:
@@ -156,4 +157,6 @@ _STEPS: dict[tuple[str, int], Callable[..., Tensor]] = {
     (scan_images.RANGE_IMAGE, scan_images.VERSION): scan_images.range_image,
     (scan_images.BEV_HISTOGRAM, scan_images.VERSION): scan_images.bev_histogram,
     (series.STANDARDISE, series.VERSION): series.standardise,
+    (log_mel.LOG_MEL, log_mel.VERSION): log_mel.log_mel_features,
+    (samples.SAMPLES, samples.VERSION): samples.samples,
 }

@@ -19,11 +19,13 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 
 import board_images  # noqa: E402
+from front_images import log_mel_image  # noqa: E402
 from matrix_models import layer  # noqa: E402
 from tflite_maker import reference  # noqa: E402
 
 from edge_ad.compile.integer.image import build_image  # noqa: E402
 from edge_ad.compile.integer.read import parse_tflite  # noqa: E402
+from edge_ad.runtime.integer.log_mel import LogMel, log_mel, standardised  # noqa: E402
 
 CONV_OPTIONS = {"options": "Conv2DOptions", "padding": 0, "strideH": 1, "strideW": 1, "dilationHFactor": 1,
                 "dilationWFactor": 1, "fusedActivationFunction": 1}  # fmt: skip
@@ -87,6 +89,24 @@ def count(machine: str, kernels: str, files: list[tuple[bytes, int]]) -> list[tu
     return [(r.instructions[0], image.macs) for r, (image, _) in zip(results, cases, strict=True)]
 
 
+def count_log_mel(machine: str) -> int:
+    """Instructions of AD01's front: from 3,072 samples to 640 features, held to their definition."""
+    features = LogMel()
+    image = log_mel_image(
+        features, [0] * features.bands, [1 << 16] * features.bands, machine_kernels(machine)
+    )
+    samples = np.random.default_rng(2).integers(-9000, 9000, features.length).astype(np.int16)
+    (result,) = board_images.run_on(machine, [(image, [samples.view(np.int8)])], count=True)
+    wanted = standardised(log_mel(samples, features), [0] * features.bands, [1 << 16] * features.bands)
+    np.testing.assert_array_equal(result.outputs[0].view(np.int16), wanted.ravel())
+    return result.instructions[0]
+
+
+def machine_kernels(machine: str) -> str:
+    """The kernel set of a board."""
+    return board_images.MACHINES[machine].kernels
+
+
 def text_bytes(machine: str, kernels: str) -> int:
     """Code and constants of the engine with all its kernels, start-up and the board's port."""
     listing = subprocess.run(
@@ -119,6 +139,9 @@ def table() -> list[str]:
                 f"| {machine} | {board.kernels} | {title} | {instructions:,} | {instructions / macs:.3f} | {beside} "
                 f"| {slow / macs:.2f} |"
             )
+        lines.append(
+            f"| {machine} | {board.kernels} | log-mel, 5 frames | {count_log_mel(machine):,} | | | |"
+        )
         size = f"engine, port: {text_bytes(machine, board.kernels):,} bytes"
         lines.append(f"| {machine} | {board.kernels} | {size} | | | | |")
     return lines

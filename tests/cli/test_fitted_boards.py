@@ -70,7 +70,7 @@ def test_each_payload_has_its_own_threshold_drift_and_budget(folder: Path, edge_
         assert (held["head"]["name"], held["head"]["params"]["output"]) == ("value", "score")
         assert held["head"]["params"]["fitted"]["name"] == "mean-error"
         assert held["outputs"] == ["reconstruction", "score"] == list(held["options"]["outputs"])
-        assert held["options"]["input"]["shape"] == [1, 5, 8] and held["options"]["input"]["dtype"] == "int8"
+        assert held["options"]["input"]["shape"] == [1, 5, 8] and held["options"]["input"]["dtype"] == "int16"
         assert held["options"]["outputs"]["score"]["dtype"] == "int32"
         assert (held["golden"]["atol"], held["golden"]["rtol"]) == (0, 0)
         assert held["budget"]["fits"] and held["budget"]["parts"]["arena"] < 1000
@@ -80,7 +80,7 @@ def test_each_payload_has_its_own_threshold_drift_and_budget(folder: Path, edge_
         assert told["test"]["auroc_compiled"]["value"] > told["test"]["auroc_float"]["value"] - 0.02
         assert any("definitions" in d["text"] for d in told["decisions"])
     assert {tuple(d for d in held["decisions"] if "kernel set" in d) for held in boards[1:3]} == {
-        ("Weights packed for the kernel set 'dsp'; 7 operators.",)
+        ("Weights packed for the kernel set 'dsp'; 8 operators.",)
     }
 
 

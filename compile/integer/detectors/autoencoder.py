@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from edge_ad.compile.integer import squared_error
 from edge_ad.compile.integer.detectors import BoardDetector
+from edge_ad.compile.integer.detectors.entry import Entry, entry
 from edge_ad.compile.integer.detectors.form import SCORE, BoardForm
 from edge_ad.compile.integer.detectors.material import Material
 from edge_ad.compile.integer.lower import Builder
@@ -19,38 +20,41 @@ RECONSTRUCTION = "reconstruction"
 
 
 def lower(material: Material) -> BoardForm:
-    """In goes the standardised window in the network's own INT8 steps, out its reconstruction, and with the head the
-    score."""
-    given = replace(material.core.inputs[0], shape=material.captured.input.shape)
-    return _form(material.core, given, scored=False)
+    """In goes the standardised window in the network's own INT8 steps, or the samples that it is the features of; out
+    come its reconstruction and, with the head, the score."""
+    spec = material.captured.input
+    given = replace(material.core.inputs[0], shape=spec.shape)
+    return _form(material.core, given, entry(spec, given), scored=False)
 
 
-def _form(core: Quantized, given: PortSpec, *, scored: bool) -> BoardForm:
+def _form(core: Quantized, given: PortSpec, begin: Entry, *, scored: bool) -> BoardForm:
     made = core.outputs[0]
-    operator, score = squared_error.squared_error(given, made)
-    rows = given.shape[2]
+    operator, score = squared_error.squared_error(begin.values, made)
+    largest = squared_error.largest_difference(operator.multipliers, wide=True)
 
     def emit(builder: Builder) -> None:
-        # The window of a stream moves on from one inference to the next.
-        vector = builder.input(given, keep=rows > 1)
+        values, vector = begin.emit(builder)
         (reconstruction,) = builder.inline(core.graph, [vector])
         builder.output(made, reconstruction)
         if scored:
-            builder.output(score, squared_error.emit(builder, operator, vector, reconstruction))
+            builder.output(score, squared_error.emit(builder, operator, values, reconstruction))
 
-    def reference(values: Array) -> dict[str, Array]:
-        (reconstruction,) = core.reference([values])
+    def reference(taken: Array) -> dict[str, Array]:
+        values, vector = begin.reference(taken)
+        (reconstruction,) = core.reference([vector])
         outputs = {RECONSTRUCTION: reconstruction}
         return {**outputs, SCORE: operator(values, reconstruction)} if scored else outputs
 
     return BoardForm(
-        input=given,
+        input=begin.port,
         outputs={RECONSTRUCTION: made, SCORE: score} if scored else {RECONSTRUCTION: made},
         emit=emit,
         reference=reference,
-        finish=lambda head: _form(core, given, scored=True),
+        finish=lambda head: _form(core, given, begin, scored=True),
+        taken=begin.taken,
         notes=(
-            f"The score is exact in integers: differences of {operator.multipliers[0].bit_length() + 9} bits, their "
+            *begin.notes,
+            f"The score is exact in integers: differences of {largest.bit_length() + 1} bits, their "
             f"squares summed in 63, and one step of the result is {score.scale:.2g}.",
         ),
     )

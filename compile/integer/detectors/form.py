@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from edge_ad.bundle.manifest import HeadSpec
+from edge_ad.bundle.manifest import HeadSpec, InputSpec
 from edge_ad.compile.integer.image import Image, write_image
 from edge_ad.compile.integer.lower import Builder, KernelSet, Program
 from edge_ad.errors import ParityError
@@ -30,7 +30,8 @@ class BoardForm:
     value is scale * integer. emit: declares ports and appends all steps. reference: the oracle, from one input's
     integers to all outputs, by the operators' definitions in NumPy and LiteRT's reference kernels. finish: the same
     form with the fitted head, whose score becomes a further output. parts: engines that the fit of the head calls.
-    notes: what was decided, as sentences for the report.
+    notes: what was decided, as sentences for the report. taken: what the host makes of acquired data for the input,
+    where the image holds some of the detector's preprocessing.
     """
 
     input: PortSpec
@@ -40,6 +41,7 @@ class BoardForm:
     finish: Callable[[HeadSpec], BoardForm]
     parts: Mapping[str, Engine] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    taken: InputSpec | None = None
 
     def program(self, kernels: KernelSet) -> Program:
         """All steps. Raises TargetError for an operator that no board has, ValueError where `emit` declares other ports

@@ -22,9 +22,9 @@ from edge_ad.compile.integer.records.matrix import (  # isort: skip
     TransposeConvolution,
 )
 from edge_ad.compile.integer.records import arithmetic, moves, pooling  # isort: skip
+from edge_ad.compile.integer.records import scores  # isort: skip
 from edge_ad.compile.integer.records import spectrum  # isort: skip
 from edge_ad.compile.integer.records import residual, series  # isort: skip
-from edge_ad.compile.integer.records import scores  # isort: skip
 
 __all__ = [
     "IN_IMAGE",

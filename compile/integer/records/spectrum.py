@@ -28,23 +28,43 @@ class RfftRows(Record):
 
 @dataclass(frozen=True)
 class LogMel(Record):
-    """Log-mel features of a window of int16 samples: edge_ad/runtime/integer/log_mel.py, `log_mel`.
+    """Standardised log-mel features of a window of int16 samples: edge_ad/runtime/integer/log_mel.py.
 
-    input: (frames - 1) * hop + N samples, N = 2^log2_size. output: int16 (frames, bands). starts: uint16 (bands + 2,),
-    fractions: uint16 (N / 2 + 1,), offsets: int32 (bands,), all in the image: `log_mel.Tables`. work: 4 N bytes, apart
-    from all others. floor: the least feature.
+    input: (frames - 1) * hop + N samples, N = 2^log2_size. output: int16 (bands, frames). work: 4 N bytes, apart from
+    input and output. starts, uint16 (bands + 2,), and fractions, uint16 (N / 2 + 1,), both in the image, and offsets,
+    int32 (bands,): `log_mel.Tables`. means, int16 (bands,), gains, int32 (bands,): of `standardised`. floor: the least
+    feature.
     """
 
     C_NAME: ClassVar[str] = "log_mel"
 
     input: Ref
     output: Ref
+    work: Ref
     starts: Ref
     fractions: Ref
     offsets: Ref
-    work: Ref
+    means: Ref
+    gains: Ref
     frames: int
     hop: int
     bands: int
     log2_size: int
     floor: int
+
+
+@dataclass(frozen=True)
+class Narrow(Record):
+    """int8 output[i] = clamp(scale(input[i], multiplier, shift) + zero) of an int16 input: runtime/integer/narrow.py.
+
+    In place where the output takes the first half of the input.
+    """
+
+    C_NAME: ClassVar[str] = "narrow"
+
+    input: Ref
+    output: Ref
+    size: int
+    multiplier: int
+    shift: int
+    zero: int

@@ -25,6 +25,7 @@ from edge_ad.detectors.model_folder import (
     write_model,
 )
 from edge_ad.runtime.engines.base import Engine
+from edge_ad.runtime.series.log_mel import LogMelFront, log_mel_front
 
 NAME = "autoencoder"
 VERSION = 1
@@ -66,7 +67,9 @@ class Autoencoder:
 
     def decisions(self) -> list[tuple[str, str]]:
         count = sum(isinstance(layer, nn.BatchNorm1d) for layer in self.body.layers)
+        front = log_mel_front(self.input.preprocess)
         return [
+            *([] if front is None else [("preprocess", _words(front))]),
             (
                 "simplify",
                 f"{count} BatchNorm layers were folded into the layers before them, which is exact.",
@@ -85,7 +88,9 @@ class Autoencoder:
 
     def unfitted(self, preset: str) -> Autoencoder:
         """A detector for the same input with another preset's shape and weights that learnt nothing."""
-        config = PRESETS[preset].model_copy(update={"window": self.config.window})
+        config = PRESETS[preset].model_copy(
+            update={"window": self.config.window, "features": self.config.features}
+        )
         width = self.input.shape[1] * self.input.shape[2]
         body = untrained(width, config.widths, config.latent, config.seed)
         return Autoencoder(config, self.splits, self.input, body)
@@ -113,3 +118,12 @@ class Autoencoder:
             return cls(config, splits, spec, body, described["fit"])
         except LOAD_ERRORS as error:
             raise damaged(error, folder) from error
+
+
+def _words(front: LogMelFront) -> str:
+    """What the features are of, for the report."""
+    f = front.features
+    return (
+        f"Log-mel features in integers, the same on every target: {f.frames} frames of {f.frame} samples, {f.hop} "
+        f"apart, {f.bands} bands from {f.low_hz:g} to {f.high_hz:g} Hz."
+    )

@@ -13,6 +13,7 @@ from edge_ad.detectors.autoencoder.detector import Autoencoder
 from edge_ad.detectors.autoencoder.network import Body, untrained
 from edge_ad.detectors.loop import CHECKPOINT, Loop, Progress, fingerprint
 from edge_ad.detectors.model_folder import begin_fit, end_fit
+from edge_ad.detectors.sound import prepare_sound
 from edge_ad.detectors.vectors import prepare_vectors
 
 
@@ -30,7 +31,10 @@ def fit(
     The mean squared error of standardised vectors is minimised. Arguments and errors as for
     `edge_ad.detectors.efficientad.fit.fit`.
     """
-    prepared = prepare_vectors(data, config.window, config.holdout)
+    if config.features == "log-mel":
+        prepared = prepare_sound(data, config, config.holdout)
+    else:
+        prepared = prepare_vectors(data, config.window, config.holdout)
     unfinished = begin_fit(out, restart=restart)
     vectors = prepared.fit.flatten(1)
     body = untrained(vectors.shape[1], config.widths, config.latent, config.seed)

@@ -1,4 +1,4 @@
-"""Log-mel features of sound or vibration, in integers: windows of int16 samples to int16 decibels.
+"""Log-mel features of sound or vibration, in integers: windows of int16 samples to int16 decibels, standardised.
 
 What AD01 of MLPerf Tiny and the baseline of DCASE 2020 task 2 take from librosa in float: overlapping frames, each
 under a periodic Hann window, their power spectra, triangular filters evenly spaced on Slaney's mel scale and of equal
@@ -15,6 +15,7 @@ are an offset to the logarithm, which has 16 fractional bits and comes from a ta
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -26,6 +27,9 @@ from edge_ad.runtime.integer.functions import logarithms
 from edge_ad.runtime.integer.rfft import TURN, log2_size, rfft_shift, rfft_words, turned
 
 UNITS_OF_A_DB = 128  # features are in units of 1/128 dB
+STANDARD_UNIT = 2.0**-11  # of standardised features, in standard deviations: int16 from -16 to 16
+GAIN_BITS = 16  # fractional bits of a gain
+LEAST_SPREAD_DB = 0.25
 FULL_SCALE = 1 << 15  # the sample that stands for 1.0
 _WEIGHT_BITS = 14  # fractional bits of the filters' weights
 _POWER_SHIFT = (
@@ -132,7 +136,7 @@ def tables(spec: LogMel) -> Tables:
 
 
 def log_mel(samples: npt.NDArray[np.generic], spec: LogMel) -> Int16:
-    """Features (…, frames * bands), oldest frame first, of windows (…, length) of int16 samples."""
+    """Features (…, frames, bands), oldest frame first, of windows (…, length) of int16 samples."""
     made = tables(spec)
     places = np.arange(spec.frames)[:, None] * spec.hop + np.arange(spec.frame)
     framed = np.asarray(samples, np.int64)[..., places]
@@ -140,9 +144,26 @@ def log_mel(samples: npt.NDArray[np.generic], spec: LogMel) -> Int16:
     words = rfft_words(round_shift(framed * hann(spec.frame), _WINDOW_BITS - shift))
     powers = round_shift((words * words).sum(axis=-1), _POWER_SHIFT)
     sums = _band_sums(powers, made)
-    return _decibels(sums, made.offsets.astype(np.int64) - (shift << 17), spec.floor).reshape(
-        *samples.shape[:-1], spec.values
-    )
+    return _decibels(sums, made.offsets.astype(np.int64) - (shift << 17), spec.floor)
+
+
+def standardised(features: Int16, means: Sequence[int], gains: Sequence[int]) -> Int16:
+    """(…, bands, frames) from features (…, frames, bands): (feature - mean) * gain / 2^16, rounded half up, saturated.
+
+    means, gains: of each band, as `standard` gives them; then units are `STANDARD_UNIT`.
+    """
+    distances = np.asarray(features, np.int64) - np.asarray(means, np.int64)
+    scaled = round_shift(distances * np.asarray(gains, np.int64), GAIN_BITS)
+    return np.asarray(np.clip(scaled, -(2**15), 2**15 - 1).swapaxes(-1, -2), np.int16)
+
+
+def standard(features: npt.NDArray[np.generic]) -> tuple[list[int], list[int]]:
+    """(means, gains) of features (n, frames, bands) of what is normal. A band that hardly changes counts as changing by
+    `LEAST_SPREAD_DB`, about what quantized samples and features do by themselves."""
+    values = features.reshape(-1, features.shape[-1]).astype(np.float64)
+    spread = np.maximum(values.std(axis=0), LEAST_SPREAD_DB * UNITS_OF_A_DB)
+    gains = [round(2**GAIN_BITS / (STANDARD_UNIT * s)) for s in spread]
+    return [round(mean) for mean in values.mean(axis=0)], gains
 
 
 @lru_cache(maxsize=8)
@@ -150,11 +171,6 @@ def hann(n: int) -> Int64:
     """(n,) 0.5 * (1 - cos(2 pi i / n)) with 31 fractional bits."""
     half = (1 << 30) - turned(np.arange(n // 2 + 1) * (TURN // n))[0]
     return np.concatenate([half, half[-2:0:-1]])
-
-
-def decibels(features: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
-    """Features in dB; exact."""
-    return np.asarray(features / np.float32(UNITS_OF_A_DB), np.float32)
 
 
 def _band_sums(powers: Int64, made: Tables) -> Int64:

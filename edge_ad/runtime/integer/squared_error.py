@@ -1,4 +1,4 @@
-"""The sum of squared differences of two INT8 tensors of different scales."""
+"""The sum of squared differences of an INT8 or int16 tensor and an INT8 one, of different scales."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class SquaredError:
     shift: int
 
     def __call__(self, a: npt.NDArray[Any], b: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
-        """(1, 1) int32 of two INT8 tensors of one size.
+        """(1, 1) int32 of two tensors of one size.
 
         d[i] = (a[i] - zeros[0]) * multipliers[0] - (b[i] - zeros[1]) * multipliers[1], of 32 bits; the result is the
         sum of d[i]^2, of 63 bits, divided by 2^shift, halves up, at most 2^31 - 1.

@@ -37,13 +37,20 @@ class Chunk:
 
 @dataclass(frozen=True)
 class SeriesFile:
-    """An opened series. channels: names of its columns of numbers, in order."""
+    """An opened series. channels: names of its columns of numbers, in order.
+
+    rate_hz: rows a second, where the file says so itself. unit: the step between its values, where they are those of a
+    converter. labelled_by_folder: its format has no place for labels.
+    """
 
     path: Path
     channels: tuple[str, ...]
     has_time: bool
     has_labels: bool
     _read: Callable[[], Iterator[Chunk]]
+    rate_hz: float | None = None
+    unit: float | None = None
+    labelled_by_folder: bool = False
 
     def chunks(self) -> Iterator[Chunk]:
         """Its rows from the first on, a few thousand at a time. Raises DataError that names file and line."""

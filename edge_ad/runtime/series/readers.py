@@ -1,14 +1,16 @@
-"""Reading series from CSV, NDJSON, Parquet and NPY files, in chunks: never a whole file in memory."""
+"""Reading series from CSV, NDJSON, Parquet, NPY and WAV files, in chunks: never a whole file in memory."""
 
 from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from edge_ad.bundle.manifest import WindowSpec
 from edge_ad.errors import DataError, MissingDependencyError
 from edge_ad.runtime.images import list_images
 from edge_ad.runtime.series.columns import (
@@ -24,6 +26,7 @@ from edge_ad.runtime.series.columns import (
     read_stamp,
 )
 from edge_ad.runtime.series.text_files import open_csv, open_ndjson
+from edge_ad.runtime.series.wave_files import open_wav
 
 __all__ = [
     "CHUNK_ROWS",
@@ -34,11 +37,13 @@ __all__ = [
     "Values",
     "list_series",
     "open_series",
+    "open_windowed",
 ]
 
 _CSV = (".csv", ".csv.gz", ".tsv")
 _NDJSON = (".ndjson", ".ndjson.gz", ".jsonl", ".jsonl.gz")
-EXTENSIONS = (*_CSV, *_NDJSON, ".parquet", ".npy")
+EXTENSIONS = (*_CSV, *_NDJSON, ".parquet", ".npy", ".wav")
+_SAME_RATE = 1e-3  # relative, of a rate that a file states
 
 
 def list_series(folder: Path) -> list[Path]:
@@ -50,7 +55,8 @@ def open_series(path: Path, channels: Sequence[str] | None = None) -> SeriesFile
     """Open one file: what its columns are.
 
     CSV (also gzipped; commas, semicolons or tabs; a header line unless all of it is numbers), NDJSON (also gzipped;
-    one object a line, its keys are the columns), Parquet (needs pyarrow) and .npy, (T,) or (T, C). A column called
+    one object a line, its keys are the columns), Parquet (needs pyarrow), .npy, (T,) or (T, C), and WAV (16-bit PCM,
+    values from -1 to 1, channels c0, c1, …). A column called
     timestamp, datetime, time, ts or date holds the time (ISO 8601, or seconds or milliseconds since 1970), one called
     label or anomaly holds 0 or 1, all others are channels. channels: names of those to take, in this order; all of them
     by default. Raises DataError for a file that cannot be read, that has no such channels, or more than
@@ -65,11 +71,25 @@ def open_series(path: Path, channels: Sequence[str] | None = None) -> SeriesFile
         return _open_npy(path, channels)
     if name.endswith(".parquet"):
         return _open_parquet(path, channels)
+    if name.endswith(".wav"):
+        return open_wav(path, channels)
     if name.endswith(_CSV):
         return open_csv(path, channels)
     if name.endswith(_NDJSON):
         return open_ndjson(path, channels)
     raise DataError("is no series", where=path, hint=f"known: {', '.join(EXTENSIONS)}")
+
+
+def open_windowed(path: Path, window: WindowSpec) -> SeriesFile:
+    """`open_series` for a detector's windows. Raises DataError also for a file that states another rate."""
+    series = open_series(path, window.channels)
+    stated, wanted = series.rate_hz, window.rate_hz
+    if stated is not None and wanted is not None and abs(stated - wanted) > _SAME_RATE * wanted:
+        raise DataError(
+            f"has {stated:g} samples a second, the detector was fitted at {wanted:g}", where=path,
+            hint=f"resample it, e.g. ffmpeg -i FILE -ar {wanted:g} OUT.wav",
+        )  # fmt: skip
+    return series
 
 
 def _open_npy(path: Path, wanted: Sequence[str] | None) -> SeriesFile:
@@ -87,9 +107,11 @@ def _open_npy(path: Path, wanted: Sequence[str] | None) -> SeriesFile:
 
     def read() -> Iterator[Chunk]:
         for begin in range(0, len(table), CHUNK_ROWS):
-            yield Chunk(None, np.array(table[begin : begin + CHUNK_ROWS], np.float32), None, begin + 1)
+            values = np.array(table[begin : begin + CHUNK_ROWS, columns.channels], np.float32)
+            yield Chunk(None, values, None, begin + 1)
 
-    return columns.series(path, read)
+    unit = 1.0 if array.dtype == np.int16 else None
+    return replace(columns.series(path, read), unit=unit, labelled_by_folder=True)
 
 
 def _open_parquet(path: Path, wanted: Sequence[str] | None) -> SeriesFile:

@@ -23,7 +23,7 @@ from edge_ad.runtime.series import (
     Window,
     Windower,
     list_series,
-    open_series,
+    open_windowed,
 )
 from edge_ad.runtime.series.windows import RATE_ROWS
 from edge_ad.runtime.sources.replay import BEGIN_ANEW, Pace, Replay, index_of, name_below, require_keys
@@ -124,7 +124,7 @@ class SeriesReplay(Replay):
             held = "holds images, no series" if list_images(path) else "there are no series in it"
             raise SourceError(held, where=path, hint=f"known: {', '.join(EXTENSIONS)}")
         self._window = window
-        self._opened = [open_series(file, window.channels) for file in self._files]
+        self._opened = [open_windowed(file, window) for file in self._files]
         self._first = 0
         self._after: int | None = None
         if self._pacer is not None and window.rate_hz is None:

@@ -248,7 +248,7 @@ class WatchSeries(_Watch):
                 self._arrivals.take(file)
 
     def _windows(self, file: Arrival, after: int | None) -> Iterator[Sample]:
-        opened = series.open_series(Path(file.path), self._window.channels)
+        opened = series.open_windowed(Path(file.path), self._window)
 
         def count(new: int, gaps: list[Gap]) -> None:
             self.unreadable += new

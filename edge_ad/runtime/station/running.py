@@ -262,7 +262,12 @@ class RunningStream:
         if hasattr(self.source, "on_availability"):
             self.source.on_availability = self.tell_availability
         self.judge.live = self.source.live
-        infer = Scorer(self.shared.engine, self.live.manifest.input, self.payload.head, self.shared.guard)
+        infer = Scorer(
+            self.shared.engine,
+            self.live.manifest.input_of(self.payload),
+            self.payload.head,
+            self.shared.guard,
+        )
         return Stream(self.name, self.source, infer, self.judge, on_result=self._judged)
 
     def _reopen(self, pause_s: float) -> bool:

@@ -244,6 +244,19 @@ typedef struct {
 } edge_resize_bilinear;
 
 typedef struct {
+    edge_ref a;
+    edge_ref b;
+    edge_ref output;
+    int32_t count;
+    int32_t a_zero;
+    int32_t b_zero;
+    int32_t a_multiplier;
+    int32_t b_multiplier;
+    int32_t shift;
+    int32_t wide;
+} edge_squared_error;
+
+typedef struct {
     edge_ref input;
     edge_ref bins;
     edge_ref exponents;
@@ -255,16 +268,27 @@ typedef struct {
 typedef struct {
     edge_ref input;
     edge_ref output;
+    edge_ref work;
     edge_ref starts;
     edge_ref fractions;
     edge_ref offsets;
-    edge_ref work;
+    edge_ref means;
+    edge_ref gains;
     int32_t frames;
     int32_t hop;
     int32_t bands;
     int32_t log2_size;
     int32_t floor;
 } edge_log_mel;
+
+typedef struct {
+    edge_ref input;
+    edge_ref output;
+    int32_t size;
+    int32_t multiplier;
+    int32_t shift;
+    int32_t zero;
+} edge_narrow;
 
 typedef struct {
     edge_ref input;
@@ -391,18 +415,6 @@ typedef struct {
     int32_t times;
 } edge_repeat;
 
-typedef struct {
-    edge_ref a;
-    edge_ref b;
-    edge_ref output;
-    int32_t count;
-    int32_t a_zero;
-    int32_t b_zero;
-    int32_t a_multiplier;
-    int32_t b_multiplier;
-    int32_t shift;
-} edge_squared_error;
-
 /* X(name) for each operator, in the order of their numbers. */
 #define EDGE_OPERATORS(X) \
     X(fully_connected) \
@@ -420,8 +432,10 @@ typedef struct {
     X(pool) \
     X(resize_nearest) \
     X(resize_bilinear) \
+    X(squared_error) \
     X(rfft_rows) \
     X(log_mel) \
+    X(narrow) \
     X(fully_connected_wide) \
     X(feature_scale) \
     X(curve) \
@@ -433,7 +447,6 @@ typedef struct {
     X(patch_errors) \
     X(error_streams) \
     X(repeat) \
-    X(squared_error) \
 
 /* Those that run earlier steps again. */
 #define EDGE_LOOPS(X) X(repeat)

@@ -64,6 +64,42 @@ def test_any_scales_and_values(
     assert abs(int(score[0, 0]) * result.scale - float(exact)) <= allowed
 
 
+@settings(max_examples=100, deadline=None)
+@given(
+    st.integers(1, 5000), st.floats(-14, -8), st.floats(1, 9), st.integers(-128, 127),
+    st.sampled_from(["noise", "ends"]), st.integers(0, 2**32 - 1),
+)  # fmt: skip
+def test_an_int16_tensor_keeps_what_its_own_grid_knows(
+    n: int, scale: float, ratio: float, b_zero: int, kind: str, seed: int
+) -> None:
+    a = PortSpec((1, n), "int16", 2.0**scale)
+    b = PortSpec((1, n), "int8", 2.0 ** (scale + ratio), b_zero)
+    rng = np.random.default_rng(seed)
+    x, y = (
+        rng.integers(-(2**15), 2**15, (1, n)).astype(np.int16),
+        rng.integers(-128, 128, (1, n)).astype(np.int8),
+    )
+    if kind == "ends":
+        x, y = np.full((1, n), -(2**15), np.int16), np.full((1, n), 127, np.int8)
+    operator, result = squared_error(a, b)
+    score = operator(x, y)
+    np.testing.assert_array_equal(on_board(image_of(a, b, operator, result), x, y), score)
+    exact = np.square(a.scale * x.astype(np.float64) - b.scale * (y.astype(np.float64) - b_zero)).mean()
+    assert score[0, 0] < 2**31 - 1
+    assert score[0, 0] * result.scale == pytest.approx(float(exact), rel=3e-3, abs=0.5 * result.scale)
+
+
+def test_of_640_standardised_values_the_score_is_within_a_ten_thousandth() -> None:
+    a, b = PortSpec((1, 640), "int16", 2.0**-11), PortSpec((1, 640), "int8", 0.0371, -7)
+    rng = np.random.default_rng(3)
+    x = rng.normal(0, 2048, (1, 640)).astype(np.int16)
+    x[0, :5] = 30000  # far outside of what the INT8 tensor could hold
+    y = b.quantize(rng.normal(0, 0.8, (1, 640)))
+    operator, result = squared_error(a, b)
+    exact = np.square(a.dequantize(x).astype(np.float64) - b.dequantize(y)).mean()
+    assert operator(x, y)[0, 0] * result.scale == pytest.approx(float(exact), rel=1e-4)
+
+
 def test_a_score_has_many_more_steps_than_eight_bits_and_never_saturates() -> None:
     a, b = PortSpec((1, 640), "int8", 0.04, -3), PortSpec((1, 640), "int8", 0.03, 5)
     operator, result = squared_error(a, b)
@@ -88,14 +124,15 @@ def test_a_sum_that_ends_at_a_half_goes_up_and_one_too_large_saturates() -> None
 @pytest.mark.parametrize(
     "wrong",
     [{"count": 0}, {"count": 64}, {"count": -1}, {"shift": -1}, {"shift": 63}, {"a_zero": 128}, {"b_zero": -129},
-     {"a_multiplier": -1}, {"b_multiplier": (1 << 20) + 1}, {"output": None}, {"a": None}],
+     {"a_multiplier": -1}, {"b_multiplier": (1 << 20) + 1}, {"output": None}, {"a": None}, {"wide": 2},
+     {"wide": 1, "a_zero": 1}, {"wide": 1, "count": 32}, {"wide": 1, "a_multiplier": 1 << 16}],
 )  # fmt: skip
 def test_a_record_that_could_read_write_or_overflow_is_refused(wrong: dict) -> None:
     builder = Builder("plain")
     x, y = builder.input(PortSpec((1, 16))), builder.input(PortSpec((1, 16)))
     out = builder.buffer(4)
     fields = {"a": x, "b": y, "output": out, "count": 16, "a_zero": 0, "b_zero": 0, "a_multiplier": 1,
-              "b_multiplier": 1, "shift": 0}  # fmt: skip
+              "b_multiplier": 1, "shift": 0, "wide": 0}  # fmt: skip
     builder.step(Record(**{**fields, **wrong}), reads=[x, y], writes=[out])
     builder.output(PortSpec((1, 1), "int32"), out)
     content = write_image(builder.program).content
@@ -109,7 +146,16 @@ def test_a_sum_of_more_than_63_bits_is_refused() -> None:
     x, out = builder.input(PortSpec((1, n))), builder.buffer(4)
     most = 1 << 20
     record = Record(
-        a=x, b=x, output=out, count=n, a_zero=0, b_zero=0, a_multiplier=most, b_multiplier=most, shift=0
+        a=x,
+        b=x,
+        output=out,
+        count=n,
+        a_zero=0,
+        b_zero=0,
+        a_multiplier=most,
+        b_multiplier=most,
+        shift=0,
+        wide=0,
     )
     builder.step(record, reads=[x], writes=[out])
     builder.output(PortSpec((1, 1), "int32"), out)

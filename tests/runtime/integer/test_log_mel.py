@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from front_images import log_mel_image
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from operator_images import operator_image, run
@@ -13,7 +14,7 @@ from operator_images import operator_image, run
 from edge_ad.compile.integer.records.spectrum import LogMel as Record
 from edge_ad.errors import EngineError
 from edge_ad.runtime.integer.functions import log2
-from edge_ad.runtime.integer.log_mel import LogMel, decibels, log2_of, log_mel, tables
+from edge_ad.runtime.integer.log_mel import LogMel, log2_of, log_mel, standard, standardised, tables
 
 AD01 = LogMel()
 SMALL = LogMel(rate_hz=48000, frame=256, hop=64, bands=20, frames=3, low_hz=300, high_hz=20000, floor_db=-90)
@@ -21,20 +22,15 @@ SPECS = [AD01, SMALL, LogMel(frame=2048, hop=2048, bands=40, frames=2), LogMel(f
          LogMel(frame=512, hop=160, bands=6, frames=4, low_hz=900, high_hz=1300.5)]  # fmt: skip
 
 
-def image(spec: LogMel, changed: dict[str, object] | None = None):
-    def make(builder, source, results):
-        made, work = tables(spec), builder.buffer(4 * spec.frame)
-        fields = {
-            "input": source, "output": results[0], "starts": builder.constant(made.starts),
-            "fractions": builder.constant(made.fractions), "offsets": builder.constant(made.offsets), "work": work,
-            "frames": spec.frames, "hop": spec.hop, "bands": spec.bands, "log2_size": spec.frame.bit_length() - 1,
-            "floor": spec.floor,
-        }  # fmt: skip
-        for name, value in (changed or {}).items():
-            fields[name] = builder.constant(value) if isinstance(value, np.ndarray) else value
-        return Record(**fields), [work]
+def means_and_gains(spec: LogMel) -> tuple[np.ndarray, np.ndarray]:
+    """Of which gains are as large as they get, small, none, and negative."""
+    rng = np.random.default_rng(9)
+    gains = rng.choice([2**31 - 1, 1 << 16, 1 << 20, 70000, 12345, 0, -(2**31)], spec.bands)
+    return rng.integers(-9600, 2000, spec.bands).astype(np.int16), gains.astype(np.int32)
 
-    return operator_image(2 * spec.length, [2 * spec.values], make)
+
+def image(spec: LogMel, changed: dict[str, object] | None = None):
+    return log_mel_image(spec, *means_and_gains(spec), changed=changed)
 
 
 def signals(spec: LogMel, rng: np.random.Generator) -> np.ndarray:
@@ -65,7 +61,7 @@ def exact(samples: np.ndarray, spec: LogMel) -> np.ndarray:
     below, centre, above = edges[:-2, None], edges[1:-1, None], edges[2:, None]
     triangle = np.maximum(0, np.minimum((hz - below) / (centre - below), (above - hz) / (above - centre)))
     sums = power @ (triangle * 2 / (above - below)).T
-    return 10 * np.log10(sums + 1e-300).reshape(len(samples), -1)
+    return 10 * np.log10(sums + 1e-300)
 
 
 def _mel(hz: float) -> float:
@@ -80,7 +76,8 @@ def test_the_kernel_is_the_definition(spec: LogMel) -> None:
     )
     board = image(spec)
     got = np.array([run(board, window, np.int16)[0] for window in samples])
-    np.testing.assert_array_equal(got, log_mel(samples, spec))
+    wanted = standardised(log_mel(samples, spec), *means_and_gains(spec))
+    np.testing.assert_array_equal(got, wanted.reshape(len(samples), -1))
 
 
 @pytest.mark.parametrize(
@@ -88,7 +85,7 @@ def test_the_kernel_is_the_definition(spec: LogMel) -> None:
 )
 def test_within_a_tenth_of_a_decibel_above_the_floor(spec: LogMel) -> None:
     samples = signals(spec, np.random.default_rng(3))
-    wanted, got = exact(samples, spec), decibels(log_mel(samples, spec))
+    wanted, got = exact(samples, spec), log_mel(samples, spec) / 128
     above = wanted > spec.floor_db
     assert 0.3 < above.mean() < 1
     assert np.abs(got - wanted)[above].max() < 0.1
@@ -99,14 +96,27 @@ def test_within_a_tenth_of_a_decibel_above_the_floor(spec: LogMel) -> None:
 def test_frames_are_those_of_shifted_windows() -> None:
     """What a stream relies on: a window one hop later has the same features, one frame earlier."""
     samples = np.random.default_rng(4).integers(-20000, 20000, AD01.length + AD01.hop).astype(np.int16)
-    first, second = (log_mel(samples[s : s + AD01.length], AD01).reshape(5, 128) for s in (0, AD01.hop))
+    first, second = (log_mel(samples[s : s + AD01.length], AD01) for s in (0, AD01.hop))
     np.testing.assert_array_equal(first[1:], second[:-1])
 
 
 def test_half_as_loud_is_six_decibels_less() -> None:
     samples = np.random.default_rng(5).integers(-30000, 30000, AD01.length).astype(np.int16) // 2 * 2
-    loud, soft = (decibels(log_mel(s, AD01)) for s in (samples, samples // 2))
+    loud, soft = (log_mel(s, AD01) / 128 for s in (samples, samples // 2))
     np.testing.assert_allclose(loud - soft, 20 * math.log10(2), atol=1 / 128)
+
+
+def test_standardised_features_have_mean_0_and_spread_1() -> None:
+    rng = np.random.default_rng(6)
+    spreads = np.array([0.01, 0.5, 4, 30])
+    features = np.rint(128 * rng.normal([-40, -20, 3, 0], spreads, (900, 5, 4))).astype(np.int16)
+    given = standardised(features, *standard(features)) * 2.0**-11
+    assert given.shape == (900, 4, 5)
+    np.testing.assert_allclose(given.mean(axis=(0, 2)), 0, atol=0.02)
+    np.testing.assert_allclose(given.std(axis=(0, 2)), [0.01 / 0.25, 1, 1, 1], atol=0.003)
+    far = np.full((1, 1, 4), 32767, np.int16)
+    assert (standardised(far, *standard(features))[0, :3] == 2**15 - 1).all()
+    assert (standardised(-far, *standard(features))[0, :3] == -(2**15)).all()
 
 
 @settings(max_examples=300, deadline=None)
@@ -140,7 +150,7 @@ def _bent(name: str, at: int, value: int) -> np.ndarray:
         {"log2_size": 5}, {"log2_size": 12}, {"frames": 0}, {"frames": 1 << 20}, {"hop": 0}, {"hop": 257},
         {"hop": -1}, {"bands": 0}, {"bands": 60000}, {"floor": -40000}, {"floor": 40000}, {"frames": 40},
         {"starts": _bent("starts", 21, 130)}, {"starts": _bent("starts", 3, 100)},
-        {"fractions": _bent("fractions", 60, (1 << 14) + 1)}, {"fractions": np.zeros(1, np.uint16), "offsets": None},
+        {"fractions": _bent("fractions", 60, (1 << 14) + 1)}, {"bands": 2000, "starts": np.zeros(2002, np.uint16)},
     ],
 )  # fmt: skip
 def test_hostile_records_are_refused(changed: dict[str, object]) -> None:
@@ -148,20 +158,21 @@ def test_hostile_records_are_refused(changed: dict[str, object]) -> None:
         run(image(SMALL, changed), np.zeros(SMALL.length, np.int16), np.int16)
 
 
-@pytest.mark.parametrize("table", ["starts", "fractions", "offsets", "input", "output"])
-def test_tables_lie_in_the_image_and_work_apart(table: str) -> None:
+@pytest.mark.parametrize("wrong", ["starts", "fractions", "work at input", "work at output", None])
+def test_what_is_checked_once_lies_in_the_image_and_work_apart(wrong: str | None) -> None:
     def make(builder, source, results):
-        record, scratch = good(builder, source, results)
-        field = {"work": getattr(record, table)} if table in ("input", "output") else {table: source}
-        return Record(**{**vars(record), **field}), scratch
-
-    def good(builder, source, results):
         made, work = tables(SMALL), builder.buffer(4 * SMALL.frame)
-        starts, fractions, offsets = (
-            builder.constant(t) for t in (made.starts, made.fractions, made.offsets)
-        )
-        return Record(source, results[0], starts, fractions, offsets, work, 3, 64, 20, 8, SMALL.floor), [work]
+        means, gains = means_and_gains(SMALL)
+        refs = {"input": source, "output": results[0], "work": work, "means": builder.constant(means),
+                "gains": builder.constant(gains)}  # fmt: skip
+        refs |= {name: builder.constant(getattr(made, name)) for name in ("starts", "fractions", "offsets")}
+        if wrong is not None:
+            refs[wrong.split()[0]] = refs[wrong.split()[2]] if " " in wrong else source
+        return Record(**refs, frames=3, hop=64, bands=20, log2_size=8, floor=SMALL.floor), [work]
 
+    board = operator_image(4000, [4000], make)
+    if wrong is None:
+        run(board, np.zeros(2000, np.int16), np.int16)
+        return
     with pytest.raises(EngineError, match="damaged"):
-        run(operator_image(2 * 2000, [2 * 2000], make), np.zeros(2000, np.int16), np.int16)
-    run(operator_image(2 * 2000, [2 * 2000], good), np.zeros(2000, np.int16), np.int16)
+        run(board, np.zeros(2000, np.int16), np.int16)

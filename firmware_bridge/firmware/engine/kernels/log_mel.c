@@ -5,6 +5,7 @@
 #define ONE (1 << 14) /* of filter weights */
 #define POWER_SHIFT 12
 #define WINDOW_BITS 31
+#define GAIN_BITS 16
 #define DB_SHIFT 38
 #define DB_MULTIPLIER INT64_C(1616142483) /* 10 log10(2) * 128 / 2^16 * 2^38 */
 
@@ -13,9 +14,9 @@
 static bool filters_ok(const edge_model *m, const edge_log_mel *p, uint64_t bins)
 {
     const uint64_t bands = (uint64_t)p->bands;
-    if (!(p->starts & p->fractions & p->offsets & EDGE_IN_IMAGE) ||
-        !edge_readable(m, p->starts, (bands + 2) * 2, 2) || !edge_readable(m, p->fractions, bins * 2, 2) ||
-        !edge_readable(m, p->offsets, bands * 4, 4))
+    if (!(p->starts & p->fractions & EDGE_IN_IMAGE) || !edge_readable(m, p->starts, (bands + 2) * 2, 2) ||
+        !edge_readable(m, p->fractions, bins * 2, 2) || !edge_readable(m, p->offsets, bands * 4, 4) ||
+        !edge_readable(m, p->means, bands * 2, 2) || !edge_readable(m, p->gains, bands * 4, 4))
         return false;
     const uint16_t *starts = edge_at(m, p->starts), *fractions = edge_at(m, p->fractions);
     for (uint64_t i = 0; i <= bands; i++)
@@ -72,21 +73,24 @@ static inline uint64_t bin_power(const int32_t *work, int32_t k, int32_t half)
 }
 
 /* 10 log10 of sum * 2^(offset / 2^16), in units of 1/128 dB. */
-static int16_t decibels(uint64_t sum, int32_t offset, int32_t shift, int32_t floor)
+static int32_t decibels(uint64_t sum, int32_t offset, int32_t shift, int32_t floor)
 {
     if (sum == 0)
-        return (int16_t)floor;
+        return floor;
     const int64_t log2 = (int64_t)edge_log2(sum) + offset - shift * (1 << 17);
     const int64_t value = edge_round_shift(log2 * DB_MULTIPLIER, DB_SHIFT);
-    return edge_int16(value < floor ? floor : value);
+    return value < floor ? floor : edge_int16(value);
 }
 
-/* Each segment lies on the falling side of one filter, `below`, and on the rising side of the next. */
+/* The features of a frame, `frames` apart from band to band. Each segment lies on the falling side of one filter,
+ * `below`, and on the rising side of the next. */
 static void filtered(const edge_model *m, const edge_log_mel *p, const int32_t *work, int32_t shift,
                      int16_t *output)
 {
     const uint16_t *starts = edge_at(m, p->starts), *fractions = edge_at(m, p->fractions);
-    const int32_t *offsets = edge_at(m, p->offsets), half = 1 << (p->log2_size - 1);
+    const int32_t *offsets = edge_at(m, p->offsets), *gains = edge_at(m, p->gains);
+    const int16_t *means = edge_at(m, p->means);
+    const int32_t half = 1 << (p->log2_size - 1);
     uint64_t below = 0;
     for (int32_t segment = 0; segment <= p->bands; segment++) {
         uint64_t above = 0;
@@ -95,8 +99,12 @@ static void filtered(const edge_model *m, const edge_log_mel *p, const int32_t *
             above += value * fractions[k];
             below += value * (uint32_t)(ONE - fractions[k]);
         }
-        if (segment > 0)
-            output[segment - 1] = decibels(below, offsets[segment - 1], shift, p->floor);
+        if (segment > 0) {
+            const int32_t band = segment - 1;
+            const int32_t distance = decibels(below, offsets[band], shift, p->floor) - means[band];
+            *output = edge_int16(edge_round_shift((int64_t)distance * gains[band], GAIN_BITS));
+            output += p->frames;
+        }
         below = above;
     }
 }
@@ -106,9 +114,9 @@ void edge_run_log_mel(const edge_model *m, const edge_log_mel *p)
     const int16_t *input = edge_at(m, p->input);
     int16_t *output = edge_to(m, p->output);
     int32_t *work = edge_to(m, p->work);
-    for (int32_t f = 0; f < p->frames; f++, input += p->hop, output += p->bands) {
+    for (int32_t f = 0; f < p->frames; f++, input += p->hop) {
         const int32_t shift = windowed(work, input, p->log2_size);
         edge_rfft(work, p->log2_size);
-        filtered(m, p, work, shift, output);
+        filtered(m, p, work, shift, output + f);
     }
 }
