@@ -5,23 +5,17 @@ from __future__ import annotations
 import board_images
 import numpy as np
 import pytest
-import torch
+import small_tspulse
 from operator_images import operator_image
 
-from edge_ad.compile.integer.detectors.tspulse.lowering import network_form
-from edge_ad.compile.integer.detectors.tspulse.quantize import integer_network
 from edge_ad.compile.integer.operators.packing import pack
 from edge_ad.compile.integer.records.residual import FullyConnectedWide
-from edge_ad.detectors.tspulse.config import PRESETS
-from edge_ad.detectors.tspulse.network import Core
-from edge_ad.detectors.tspulse.scaling import Scaling
 from edge_ad.runtime.integer.residual import fully_connected_wide, packed_scale
 
 pytestmark = pytest.mark.skipif(
     board_images.missing() is not None, reason=f"{board_images.missing()} is not installed"
 )
 CASES = 80
-SMALL = PRESETS["micro"].model_copy(update={"context": 64, "width": 6, "layers": 1, "registers": 1})
 
 
 @pytest.mark.parametrize("machine", board_images.MACHINES)
@@ -62,17 +56,15 @@ def test_wide_layers(machine: str) -> None:
 
 @pytest.mark.parametrize("machine", board_images.MACHINES)
 def test_a_whole_network(machine: str) -> None:
-    torch.manual_seed(1)
-    rng = np.random.default_rng(0)
-    windows = [rng.normal(0, 0.3, (1, 2, 64)).cumsum(2).astype(np.float32) for _ in range(6)]
-    network = integer_network(SMALL, Scaling(SMALL), Core(SMALL).eval(), windows)
-    form = network_form(network)
-    given = [form.input.quantize(w) for w in windows]
+    form, rng = small_tspulse.form(), np.random.default_rng(0)
+    given = [form.input.quantize(w) for w in small_tspulse.windows(6)]
     given += [np.full(form.input.shape, v, np.int16) for v in (-(2**15), 0, 2**15 - 1)]
     given += [rng.integers(-(2**15), 2**15, form.input.shape).astype(np.int16) for _ in range(5)]
     image = form.image(board_images.MACHINES[machine].kernels)
     (result,) = board_images.run_on(machine, [(image, [v.ravel().view(np.int8) for v in given])])
     assert result.status == 0
     for values, got in zip(given, result.outputs, strict=True):
-        wanted = form.reference(values)["errors"]
-        np.testing.assert_array_equal(got.view(np.int32).reshape(wanted.shape), wanted)
+        wanted = form.reference(values)
+        np.testing.assert_array_equal(
+            got.view(np.int32), [*wanted["errors"].ravel(), *wanted["score"].ravel()]
+        )

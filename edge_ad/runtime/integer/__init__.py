@@ -1,4 +1,1 @@
-"""What the board's own operators compute, in NumPy: one module an operator, whose docstring is its definition.
-
-Operators that a .tflite file knows are not here: theirs is LiteRT's reference kernel.
-"""
+"""What a board computes, as functions on integer arrays: the definition that the C kernels are held to, to the bit."""

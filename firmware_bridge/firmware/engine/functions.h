@@ -58,7 +58,7 @@ static inline int32_t edge_curve_at(const int16_t *table, int32_t bits, int32_t 
 }
 
 /* Whether `table` is one of a curve with these bits. */
-static inline bool edge_curve_ok(const edge_model *m, edge_ref table, int32_t bits)
+static inline bool edge_curve_table_ok(const edge_model *m, edge_ref table, int32_t bits)
 {
     return bits >= 1 && bits <= 14 && edge_readable(m, table, 2 * ((UINT64_C(65536) >> bits) + 1), 2);
 }
