@@ -3,30 +3,38 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from edge_ad.bundle.atomic import write_atomic
-from edge_ad.compile.integer.graph import Graph, Tensor
 from edge_ad.compile.integer.image import KERNEL_SETS, Image
 from edge_ad.compile.target import ImageTarget
 from edge_ad.compile.tflite_bundle import image_for, output_names, read_network
 from edge_ad.errors import UsageError
 from edge_ad.firmware_bridge.host_library import ENGINE
+from edge_ad.firmware_bridge.port_spec import PortSpec
 
 _PER_LINE = 16
 
 
 def emit(model: Path, target: ImageTarget, folder: Path) -> list[Path]:
-    """Write model.c, model.h and the engine's sources for a target's kernels into `folder`, which is made.
-
-    model.h shows how they are compiled and called. Returns the files, model.h and model.c first. Raises as
-    `read_network` and `image_for`, UsageError for a folder that holds other C files in our places, and BundleError
-    when a file cannot be written.
-    """
+    """`write` for a .tflite file. Raises as `read_network`, `image_for` and `write`."""
     _, graph = read_network(model)
     image = image_for(graph, target)
-    files = {"model.h": header(graph, image, target, model.name).encode(), "model.c": source(image).encode()}
+    return write(image, target, folder, model.name, output_names(graph))
+
+
+def write(
+    image: Image, target: ImageTarget, folder: Path, name: str, outputs: Sequence[str], threshold: int | None = None
+) -> list[Path]:  # fmt: skip
+    """Write model.c, model.h and the engine's sources for a target's kernels into `folder`, which is made.
+
+    model.h shows how they are compiled and called. outputs: their names. threshold: of the last output, the score,
+    where there is one. Returns the files, model.h and model.c first. Raises UsageError for a folder that holds other C
+    files in our places, and BundleError when a file cannot be written.
+    """
+    text = header(image, target, name, outputs, threshold)
+    files = {"model.h": text.encode(), "model.c": source(image).encode()}
     files |= {f"{ENGINE.name}/{name}": path.read_bytes() for name, path in engine_sources(target.kernels)}
     _check_folder(folder, set(files))
     written = []
@@ -73,26 +81,29 @@ _Alignas(EDGE_ALIGNMENT) const unsigned char model_image[MODEL_IMAGE_BYTES] = {{
 """
 
 
-def header(graph: Graph, image: Image, target: ImageTarget, name: str) -> str:
+def header(
+    image: Image, target: ImageTarget, name: str, output_names: Sequence[str], threshold: int | None = None
+) -> str:
     """model.h: sizes, scales and zero points, and how it is used."""
-    inputs = [graph.tensors[i] for i in graph.inputs]
-    outputs = [graph.tensors[i] for i in graph.outputs]
+    inputs, outputs = image.inputs, image.outputs
     names = ["input"] if len(inputs) == 1 else [f"input_{i}" for i in range(len(inputs))]
-    ports = [*zip(names, inputs, strict=True), *zip(output_names(graph), outputs, strict=True)]
-    defines = "\n".join(line for label, tensor in ports for line in _port(label, tensor))
+    ports = [*zip(names, inputs, strict=True), *zip(output_names, outputs, strict=True)]
+    defines = "\n".join(line for label, port in ports for line in _port(label, port))
+    if threshold is not None:
+        defines += f"\n\n/* A score above this is an anomaly. */\n#define MODEL_THRESHOLD ({threshold})"
     shown = re.sub(r"[^\w .+-]", "_", name)
     flags = f"-DEDGE_KERNELS={KERNEL_SETS.index(target.kernels)}"
     return f"""/* {shown}, compiled by edge-ad for {target.name} ({target.kernels} kernels).
  *
- * Compile all .c files below this folder with {flags}. Values are INT8: value = scale * (integer - zero point).
+ * Compile all .c files below this folder with {flags}. What an integer stands for: scale * (integer - zero point).
  *
  *     #include "model.h"
  *     _Alignas(EDGE_ALIGNMENT) static uint8_t arena[MODEL_ARENA_BYTES];
  *     edge_model model;
  *     if (edge_load(&model, model_image, MODEL_IMAGE_BYTES, arena, MODEL_ARENA_BYTES) != EDGE_OK) ...
- *     memcpy(edge_input(&model, 0), values, MODEL_INPUT{"" if len(inputs) == 1 else "_0"}_BYTES);
+ *     memcpy(edge_input(&model, 0), values, MODEL_{names[0].upper()}_BYTES);
  *     edge_invoke(&model);
- *     memcpy(results, edge_output(&model, 0), MODEL_OUTPUT{"" if len(outputs) == 1 else "_0"}_BYTES);
+ *     memcpy(results, edge_output(&model, 0), MODEL_{output_names[0].upper()}_BYTES);
  *
  * The arena may be shared with other code between one inference and writing the next one's inputs.
  */
@@ -117,9 +128,9 @@ extern const unsigned char model_image[MODEL_IMAGE_BYTES];
 """
 
 
-def _port(label: str, tensor: Tensor) -> Iterator[str]:
+def _port(label: str, port: PortSpec) -> Iterator[str]:
     prefix = f"MODEL_{label.upper()}"
-    yield f"/* {label}: shape ({', '.join(map(str, tensor.shape))}) */"
-    yield f"#define {prefix}_BYTES {tensor.size}u"
-    yield f"#define {prefix}_SCALE {tensor.scale!r}f"
-    yield f"#define {prefix}_ZERO_POINT ({tensor.zero_point})"
+    yield f"/* {label}: shape ({', '.join(map(str, port.shape))}), {port.dtype} */"
+    yield f"#define {prefix}_BYTES {port.nbytes}u"
+    yield f"#define {prefix}_SCALE {port.scale!r}f"
+    yield f"#define {prefix}_ZERO_POINT ({port.zero_point})"

@@ -16,7 +16,7 @@ from edge_ad.bundle.atomic import write_atomic
 from edge_ad.bundle.manifest import FileEntry, Golden, Manifest, Payload
 from edge_ad.compile import board_payload
 from edge_ad.compile.assemble import Assembled, assemble
-from edge_ad.compile.capture import capture
+from edge_ad.compile.capture import Captured, capture, unexported
 from edge_ad.compile.integer.detectors import board_detector
 from edge_ad.compile.integer.image import Image
 from edge_ad.compile.report.html import render
@@ -52,6 +52,7 @@ class Compiled:
     digest: str
     report: Report
     html: Path
+    manifest: Manifest
     images: dict[str, Image] = field(default_factory=dict)
 
 
@@ -86,7 +87,7 @@ def compile_bundle(
     if reject is not None:
         rejection_band(order, planned, reject)
     done = stage("capture", 1)
-    captures = {opset: capture(detector, opset) for opset in sorted({target.opset for target in targets})}
+    captures = _captures(detector, targets)
     done()
     members: dict[str, bytes] = {}
     images: dict[str, Image] = {}
@@ -136,7 +137,7 @@ def compile_bundle(
     html = out.with_suffix(".html")
     write_atomic(html, render(full, figures).encode())
     done()
-    return Compiled(out, digest, full, html, images)
+    return Compiled(out, digest, full, html, manifest, images)
 
 
 def forms(targets: Sequence[Target], precision: Precision | None) -> Iterator[tuple[Target, Precision]]:
@@ -146,6 +147,15 @@ def forms(targets: Sequence[Target], precision: Precision | None) -> Iterator[tu
         if precision is None:
             for other in target.also:
                 yield replace(target, name=f"{target.name}-{other}"), other
+
+
+def _captures(detector: Detector, targets: Sequence[Target]) -> dict[int, Captured]:
+    """The network in each opset that a target asks for; boards alone need no ONNX."""
+    exported = {target.opset for target in targets if not isinstance(target, ImageTarget)}
+    return {
+        opset: capture(detector, opset) if opset in exported else unexported(detector)
+        for opset in sorted({target.opset for target in targets})
+    }
 
 
 Group = tuple[list[Target], Precision]

@@ -26,6 +26,13 @@ _FLOOR = 1e-3  # of a golden tolerance: float32 sums in another order
 
 def lower(captured: Captured, precision: Precision, calibration: Calibration | None) -> Lowered:
     """Torch to .tflite, stage by stage; the middle one quantized, inputs and outputs too, when `precision` is int8."""
+    return lower_at(captured, precision, calibration, _cost(captured, precision))
+
+
+def lower_at(
+    captured: Captured, precision: Precision, calibration: Calibration | None, cost: Cost
+) -> Lowered:
+    """`lower` at a cost that is known, for a network that was not exported as ONNX, which it is counted on."""
     staged = stages.stages_of(captured, "litert")
     calibration = calibration if precision == "int8" else None
     with torch.no_grad():
@@ -37,7 +44,7 @@ def lower(captured: Captured, precision: Precision, calibration: Calibration | N
     options |= {stage: f"{stage}.tflite" for stage in ("front", "tail") if f"{stage}.tflite" in files}
     options |= {"part_outputs": {name: list(part.outputs) for name, part in captured.parts.items()}}
     parts = {name: f"{name}.tflite" for name in captured.parts}
-    return Lowered(precision, files, MODEL, _cost(captured, precision), decisions, parts, options)
+    return Lowered(precision, files, MODEL, cost, decisions, parts, options)
 
 
 def _files(

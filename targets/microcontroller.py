@@ -8,6 +8,7 @@ from functools import partial
 from edge_ad.bundle.manifest import Budget
 from edge_ad.compile import board_payload
 from edge_ad.compile.capture import Captured
+from edge_ad.compile.cost import Cost
 from edge_ad.compile.integer.image import Image
 from edge_ad.compile.integer.lower import KernelSet
 from edge_ad.compile.target import Calibration, Fit, ImageTarget, Lowered, Precision
@@ -79,10 +80,10 @@ def over(image: Image, board: Board) -> list[str]:
 
 
 def _lower(name: str, captured: Captured, precision: Precision, calibration: Calibration | None) -> Lowered:
-    """The detector in integers; its float form, which drift is measured against, is LiteRT's."""
+    """The detector in integers; its float form, which drift is measured against and nobody deploys, is LiteRT's."""
     if precision == "int8":
         return board_payload.lower(captured, calibration, name)
-    return replace(litert.lower(captured, "fp32", None), engine=litert.TARGET.engine)
+    return replace(litert.lower_at(captured, "fp32", None, Cost(0, 0, 0)), engine=litert.TARGET.engine)
 
 
 def _budget(kernels: KernelSet, boards: list[Board], lowered: Lowered) -> Budget:

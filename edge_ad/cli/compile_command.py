@@ -16,6 +16,8 @@ from edge_ad.errors import UsageError
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+    from edge_ad.compile.integer.image import Image
+    from edge_ad.compile.pipeline import Compiled
     from edge_ad.compile.target import Target
 
 
@@ -45,11 +47,11 @@ if TYPE_CHECKING:
 @click.option("--password-file", type=click.Path(path_type=Path, dir_okay=False),
               help="Holds that key's password in its first line.")  # fmt: skip
 @click.option("--emit-c", type=click.Path(path_type=Path, file_okay=False),
-              help="Folder for model.c, model.h and the engine's sources, for own firmware (.tflite).")  # fmt: skip
+              help="Folder for model.c, model.h and the engine's sources, for own firmware (one board).")  # fmt: skip
 @click.option("--no-stripes", is_flag=True,
               help="Boards: compute early activations whole, not a few rows at a time (a larger arena, fewer "
               "operators).")  # fmt: skip
-@click.option("-v", "--plan", is_flag=True, help="Print the plan of the arena (.tflite files).")
+@click.option("-v", "--plan", is_flag=True, help="Print the plan of the arena (boards).")
 @click.option("--json", "as_json", is_flag=True,
               help="Print the whole report as JSON (docs/report.md); for .tflite as `inspect --json`.")  # fmt: skip
 def command(
@@ -83,13 +85,17 @@ def command(
         _compile_tflite(model, chosen, data, calibration, out_, head, emit_c, plan, as_json)
         _sign(out_, key)
         return
-    for given, option in ((head, "--head"), (emit_c, "--emit-c"), (plan or None, "--plan")):
-        if given is not None:
-            raise UsageError(f"{option} is for .tflite files, {model} is none")
+    if head is not None:
+        raise UsageError(f"--head is for .tflite files, {model} is none")
+    boards = [target for target in chosen if target.engine == "board"]
+    if (plan and not boards) or (emit_c is not None and len(boards) != 1):
+        raise UsageError(
+            "--plan is for boards" if emit_c is None else "--emit-c writes for one board", hint="name one --target"
+        )  # fmt: skip
     if data is None or max_false_alarms is None or out_ is None:
         raise UsageError("a fitted model's compile needs --data, --max-false-alarms and --out")
     calibration = _Calibration(max_false_alarms, reject, threshold_range)
-    _compile_folder(model, chosen, data, calibration, out_, precision, as_json)
+    _compile_folder(model, chosen, data, calibration, out_, precision, emit_c, plan, as_json)
     _sign(out_, key)
 
 
@@ -119,7 +125,7 @@ class _Calibration(NamedTuple):
 
 def _compile_folder(
     model: Path, chosen: list[Target], data: Path, calibration: _Calibration, bundle: Path, precision: str | None,
-    as_json: bool,
+    emit_c: Path | None, plan: bool, as_json: bool,
 ) -> None:  # fmt: skip
     from edge_ad.compile.pipeline import compile_bundle
     from edge_ad.compile.report.model import report_json
@@ -129,9 +135,14 @@ def _compile_folder(
         made = compile_bundle(
             model, chosen, data, bundle, precision=precision, stage=stage, **calibration._asdict()  # type: ignore[arg-type]
         )  # fmt: skip
+    if plan:
+        for name, image in made.images.items():
+            _print_plan(name, image, as_json)
+    written = [] if emit_c is None else _emit_fitted(made, emit_c, bundle.stem)
     if as_json:
         click.echo(report_json(made.report))
         return
+    from edge_ad.cli.inspect_command import budget_lines
     from edge_ad.compile.report.verdict import verdict
 
     for payload in made.report.payloads:
@@ -139,8 +150,35 @@ def _compile_folder(
         out.print(f"[bold]{payload.target}[/bold] ({payload.precision}, {payload.isa})")
         for point in (text.headline, *text.points):
             out.print(f"  - {point.text}", soft_wrap=True, markup=False)
+        for line in budget_lines(payload.budget) if payload.target in made.images else ():
+            out.print(f"  {line}", soft_wrap=True, markup=False)
+    for path in written[:2]:
+        out.print(f"written {path}", soft_wrap=True)
     out.print(f"bundle {made.bundle} {made.digest}", soft_wrap=True)
     out.print(f"report {made.html}", soft_wrap=True)
+
+
+def _print_plan(name: str, image: Image, as_json: bool) -> None:
+    from edge_ad.compile.integer.arena import describe
+
+    console = errors if as_json else out
+    console.print(f"{name}: plan of the arena", soft_wrap=True)
+    console.print(describe(image.program, image.plan), soft_wrap=True, markup=False)
+
+
+def _emit_fitted(made: Compiled, folder: Path, name: str) -> list[Path]:
+    """The C sources of the one board's image, with the threshold of its score."""
+    from edge_ad import targets
+    from edge_ad.compile.emit_c import write
+    from edge_ad.compile.target import ImageTarget
+    from edge_ad.runtime.integer.threshold import integer_threshold
+
+    ((target_name, image),) = made.images.items()
+    target = targets.get(target_name)
+    assert isinstance(target, ImageTarget)
+    payload = made.manifest.payload(target_name)
+    threshold = integer_threshold(payload.threshold(), image.outputs[-1].scale)
+    return write(image, target, folder, name, payload.outputs, threshold)
 
 
 def _compile_tflite(
@@ -149,7 +187,6 @@ def _compile_tflite(
 ) -> None:  # fmt: skip
     from edge_ad.cli.inspect_command import budget_lines
     from edge_ad.compile.emit_c import emit
-    from edge_ad.compile.integer.arena import describe
     from edge_ad.compile.integer.lower import lower
     from edge_ad.compile.integer.smaller import told
     from edge_ad.compile.tflite_bundle import (
@@ -165,10 +202,7 @@ def _compile_tflite(
     _, graph = read_network(model)
     if plan:
         for target in takers:
-            image = image_for(graph, target, check=False)
-            console = errors if as_json else out
-            console.print(f"{target.name}: plan of the arena", soft_wrap=True)
-            console.print(describe(image.program, image.plan), soft_wrap=True, markup=False)
+            _print_plan(target.name, image_for(graph, target, check=False), as_json)
     made = None
     if bundle is not None:
         made = compile_tflite(

@@ -53,8 +53,8 @@ def accuracy_row(data: str, detector: str, report: dict[str, Any]) -> str:
     test, drift = payload["test"], payload["drift"]
     cells = [
         data, detector, f"{test['auroc_float']['value']:.3f}", f"{test['auroc_compiled']['value']:.3f}",
-        f"{test['auroc_change']['value']:+.4f}", f"{drift['rank_correlation']:.4f}", f"{drift['flips_recalibrated']:.1%}",
-        f"{test['n_normal']} + {test['n_anomalous']}",
+        f"{test['auroc_change']['value']:+.4f}", f"{drift['rank_correlation']:.4f}",
+        f"{drift['flips_recalibrated']:.1%}", f"{test['n_normal']} + {test['n_anomalous']}",
     ]  # fmt: skip
     return "| " + " | ".join(cells) + " |"
 
@@ -95,7 +95,16 @@ def _firmware_bytes(board: str) -> int:
 def main(work: Path) -> None:
     shared = Path(os.environ.get("EDGE_AD_DATA", ROOT.parent / "shared" / "data")) / "images"
     work.mkdir(parents=True, exist_ok=True)
-    heads = ["set", "detector", "AUROC float", "on boards", "change", "rank correlation", "verdicts changed", "n"]
+    heads = [
+        "set",
+        "detector",
+        "AUROC float",
+        "on boards",
+        "change",
+        "rank correlation",
+        "verdicts changed",
+        "n",
+    ]
     print("| " + " | ".join(heads) + " |\n|" + " --- |" * len(heads))
     bundles = {}
     for name in SETS:

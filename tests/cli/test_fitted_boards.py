@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
+import subprocess
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -118,3 +121,81 @@ def test_a_board_is_flashed_verified_and_watched(folder: Path, board: str, tmp_p
     assert done.code == 0, done.err
     linux = np.array(json.loads(done.out)["scores"])
     assert np.corrcoef(np.argsort(np.argsort(scores)), np.argsort(np.argsort(linux)))[0, 1] > 0.98
+
+
+def test_c_sources_for_own_firmware_decide_as_the_board_does(folder: Path, tmp_path: Path, edge_ad) -> None:
+    if shutil.which("cc") is None:
+        pytest.skip("no C compiler (apt-get install gcc)")
+    sources = tmp_path / "lib"
+    done = edge_ad(
+        "compile", folder / "model", "--target", "posix", "--data", folder / "data", "--max-false-alarms", "1%",
+        "--out", tmp_path / "own.edgead", "--emit-c", sources, "--plan",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert (
+        "posix: plan of the arena" in done.out and "squared_error" in done.out and "budget  flash" in done.out
+    )
+    (tmp_path / "main.c").write_text(_MAIN)
+    program, files = tmp_path / "program", sorted(map(str, sources.rglob("*.c")))
+    command = [
+        "cc",
+        "-std=c11",
+        "-Wall",
+        "-Werror",
+        f"-I{sources}",
+        str(tmp_path / "main.c"),
+        *files,
+        "-o",
+        program,
+    ]
+    subprocess.run(command, check=True)
+    with zipfile.ZipFile(
+        folder / "pump.edgead"
+    ) as bundle:  # the same model, and the same inputs to prove it by
+        held = np.load(io.BytesIO(bundle.read("golden/posix.npz")))
+        manifest = json.loads(bundle.read("manifest.json"))
+    payload = next(p for p in manifest["payloads"] if p["target"] == "posix")
+    port = payload["options"]["input"]
+    integers = np.clip(
+        np.rint(held["input"].astype(np.float64) / port["scale"]) + port["zero_point"], -128, 127
+    )
+    ran = subprocess.run([program], input=integers.astype(np.int8).tobytes(), capture_output=True, check=True)
+    scores, verdicts = np.frombuffer(ran.stdout, np.int32).reshape(-1, 2).T
+    np.testing.assert_array_equal(scores, held["output.score"].ravel())
+    limit = payload["thresholds"]["compiled"]["value"]
+    assert verdicts.tolist() == (held["score"] > limit).tolist() and 0 < verdicts.sum() < len(verdicts)
+
+
+_MAIN = """
+#include "model.h"
+#include <stdio.h>
+_Alignas(EDGE_ALIGNMENT) static uint8_t arena[MODEL_ARENA_BYTES];
+int main(void)
+{
+    edge_model model;
+    if (edge_load(&model, model_image, MODEL_IMAGE_BYTES, arena, MODEL_ARENA_BYTES) != EDGE_OK)
+        return 2;
+    while (fread(edge_input(&model, 0), 1, MODEL_INPUT_BYTES, stdin) == MODEL_INPUT_BYTES) {
+        edge_invoke(&model);
+        const int32_t score = *(const int32_t *)edge_output(&model, 1), told[2] = {score, score > MODEL_THRESHOLD};
+        fwrite(told, sizeof told, 1, stdout);
+    }
+    return 0;
+}
+"""
+
+
+def test_what_boards_do_not_take_is_one_line(folder: Path, tmp_path: Path, edge_ad) -> None:
+    model, out = folder / "model", ("--out", tmp_path / "x.edgead")
+    data = ("--data", folder / "data", "--max-false-alarms", "1%")
+    cases = [
+        (("compile", model, "--target", "posix", *data, *out, "--head", "mse"), 2, "--head is for .tflite files"),
+        (("compile", model, "--target", "posix", *data, *out, "--precision", "fp16"), 1, "'posix' has no fp16"),
+        (("compile", model, "--target", "posix", "--target", "cortex-m4", *data, *out, "--emit-c", tmp_path / "c"), 2,
+         "--emit-c writes for one board"),
+        (("compile", model, "--target", "litert", *data, *out, "--plan"), 2, "--plan is for boards"),
+        (("fit", "autoencoder", "--window", 3000, *data[:2], "--out", tmp_path / "m"), 1, "for windows of 3000 rows"),
+    ]  # fmt: skip
+    for arguments, code, text in cases:
+        done = edge_ad(*arguments)
+        assert done.code == code and text in done.error, (arguments, done.err)

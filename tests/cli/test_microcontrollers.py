@@ -149,7 +149,7 @@ def test_what_cannot_be_is_one_line(pump: Path, folder: Path, tmp_path: Path, ed
         (("compile", tflite, "--target", "posix"), 2, "say what to write"),
         (("compile", tflite, "--target", "openvino-cpu", "--out", tmp_path / "x.edgead"), 1, "does not take .tflite"),
         (("compile", tmp_path, "--target", "cortex-m4", "--out", tmp_path / "x.edgead"), 2, "needs --data"),
-        (("compile", tmp_path, "--target", "openvino-cpu", "--emit-c", tmp_path), 2, "--emit-c is for .tflite files"),
+        (("compile", tmp_path, "--target", "openvino-cpu", "--emit-c", tmp_path), 2, "--emit-c writes for one board"),
         (("compile", tmp_path / "no.tflite", "--target", "posix", "--out", tmp_path / "x.edgead"), 1, "cannot be read"),
     ]  # fmt: skip
     for arguments, code, text in cases:
