@@ -1,4 +1,4 @@
-"""Detectors of images as the board's engine computes them: equal to their definition to the bit, near the float one."""
+"""Detectors of images as a board's engine computes them: their definition to the bit, and near the float ones."""
 
 from __future__ import annotations
 
