@@ -1,1 +1,3 @@
-"""What a board computes, as functions on integer arrays: the definition that the C kernels are held to, to the bit."""
+"""What the board's own operators compute, as functions on integer arrays: one module an operator, whose docstring is the
+definition that the C kernel is held to, to the bit. Operators of .tflite files are not here: theirs is LiteRT's kernel.
+"""
