@@ -31,18 +31,18 @@ static inline int64_t edge_scale_long(int32_t x, int32_t multiplier, int32_t shi
  * enough. */
 typedef struct {
     int32_t multiplier, down, half;
-} edge_scaling16;
+} edge_short_scaling;
 
 static inline bool edge_scales16(int32_t shift) { return shift >= -18 && shift <= 12; }
 
-static inline edge_scaling16 edge_scaling16_of(int32_t multiplier, int32_t shift)
+static inline edge_short_scaling edge_short_scaling_of(int32_t multiplier, int32_t shift)
 {
     const int32_t down = 13 - shift; /* 1 to 31 */
-    const edge_scaling16 s = {multiplier, down, (int32_t)(UINT32_C(1) << (down - 1))};
+    const edge_short_scaling s = {multiplier, down, (int32_t)(UINT32_C(1) << (down - 1))};
     return s;
 }
 
-static inline int32_t edge_scale16(int32_t x, const edge_scaling16 *s)
+static inline int32_t edge_scale_short(int32_t x, const edge_short_scaling *s)
 {
     return ((int32_t)((int64_t)(x * 16384) * s->multiplier >> 32) + s->half) >> s->down;
 }

@@ -9,11 +9,11 @@ void edge_run_feature_scale(const edge_model *m, const edge_feature_scale *p)
     const int32_t *shifts = multipliers + p->columns, *offsets = shifts + p->columns;
     const int32_t row_step = p->transposed ? 1 : p->columns, step = p->transposed ? p->rows : 1;
     for (int32_t c = 0; c < p->columns; c++) { /* a feature's constants stay in registers */
-        const edge_scaling16 scaling = edge_scaling16_of(multipliers[c], shifts[c]);
+        const edge_short_scaling scaling = edge_short_scaling_of(multipliers[c], shifts[c]);
         const int32_t offset = offsets[c];
         const int16_t *input = (const int16_t *)edge_at(m, p->input) + c;
         int16_t *output = (int16_t *)edge_to(m, p->output) + c * step;
         for (int32_t r = 0; r < p->rows; r++, input += p->columns, output += row_step)
-            *output = edge_short(edge_scale16(*input, &scaling) + offset);
+            *output = edge_short(edge_scale_short(*input, &scaling) + offset);
     }
 }
