@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -27,7 +28,12 @@ from edge_ad.runtime.engines import open_model
 from edge_ad.runtime.engines.image import ImageEngine
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "support"))
+
+from footprint import footprint  # noqa: E402
+
 BOARD = "cortex-m4"
+MACHINES = {"mps2-an386": "cortex-m4", "mps2-an500": "cortex-m7", "mps3-an547": "cortex-m55"}
 TARGETS = ("openvino-cpu", "posix", BOARD)
 RATE = 0.02
 
@@ -140,6 +146,23 @@ def rows(chosen: Set, preset: str, work: Path, steps: int) -> list[str]:
     return lines
 
 
+def memory(chosen: Set, preset: str, work: Path) -> list[str]:
+    """What the model costs by itself on each board, as C sources with engine and port."""
+    lines = []
+    for machine, target in MACHINES.items():
+        emitted = work / f"{preset}-{target}"
+        run("compile", work / f"model-{preset}", "--target", target, "--data", chosen.folder, "--max-false-alarms", RATE,
+            "--out", work / f"{preset}-{target}.edgead", "--emit-c", emitted)  # fmt: skip
+        text = (emitted / "model.h").read_text()
+        arena = int(re.findall(r"MODEL_ARENA_BYTES (\d+)u", text)[0])
+        cost = footprint(emitted, machine, arena)
+        lines.append(
+            f"| {chosen.name} | {preset} | {target} | {cost.flash:,} | {cost.ram:,} | {cost.arena:,} | {cost.static:,} "
+            f"| {cost.stack:,} |"
+        )
+    return lines
+
+
 @click.command()
 @click.option("--work", type=click.Path(path_type=Path), default=Path("work/autoencoder"), show_default=True)
 @click.option("--steps", type=int, default=3000, show_default=True)
@@ -150,6 +173,7 @@ def main(work: Path, steps: int, presets: tuple[str, ...]) -> None:
         "| set | preset | form | AUROC, windows | AUROC, clips | false alarms | found | image / arena, bytes |"
     )
     print("| --- | --- | --- | ---: | ---: | ---: | ---: | ---: |")
+    told: list[str] = []
     for name, make in (("audio/toycar_ad01_logmel", toycar), ("vibration/cwru_48k", vibration)):
         if not (data / name).is_dir():
             print(f"{name} is not there: set EDGE_AD_DATA", file=sys.stderr)
@@ -158,6 +182,10 @@ def main(work: Path, steps: int, presets: tuple[str, ...]) -> None:
         chosen = make(data / name, place / "data")
         for preset in presets:
             print("\n".join(rows(chosen, preset, place, steps)), flush=True)
+            told += memory(chosen, preset, place)
+    print("\n| set | preset | target | flash, bytes | memory, bytes | arena | static | stack |")
+    print("| --- | --- | --- | ---: | ---: | ---: | ---: | ---: |")
+    print("\n".join(told))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,68 @@
+"""What an emitted model costs by itself on a board: engine, port and model, linked and run in QEMU."""
+
+from __future__ import annotations
+
+import struct
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import board_images
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Bytes. flash: code, constants and model. arena; static: other variables; stack: at most used."""
+
+    flash: int
+    arena: int
+    static: int
+    stack: int
+
+    @property
+    def ram(self) -> int:
+        return self.arena + self.static + self.stack
+
+
+def footprint(emitted: Path, machine: str, arena: int) -> Footprint:
+    """Of the sources that `--emit-c` wrote. Raises AssertionError where they do not prove themselves there."""
+    kernels = board_images.KERNEL_NUMBERS[board_images.MACHINES[machine].kernels]
+    sources = sorted(map(str, emitted.rglob("*.c")))
+    elf = board_images.build(machine, "footprint.c", f"-DEDGE_KERNELS={kernels}", f"-I{emitted}", *sources)
+    listing = subprocess.run(
+        ["arm-none-eabi-size", "-A", elf], capture_output=True, text=True, check=True
+    ).stdout
+    sizes = {
+        row[0]: int(row[1])
+        for row in map(str.split, listing.splitlines())
+        if len(row) == 3 and row[1].isdigit()
+    }
+    status, stack = _run(machine, elf)
+    assert status == 0, f"the engine says {status}"
+    flash = sum(sizes.get(name, 0) for name in (".text", ".ARM.exidx", ".data"))
+    static = sum(sizes.get(name, 0) for name in (".data", ".bss", ".retained")) - arena
+    return Footprint(flash, arena, static, stack)
+
+
+def _run(machine: str, elf: Path) -> tuple[int, int]:
+    command = [
+        "qemu-system-arm",
+        "-M",
+        machine,
+        "-display",
+        "none",
+        "-monitor",
+        "none",
+        "-serial",
+        "stdio",
+        "-kernel",
+    ]
+    with subprocess.Popen([*command, str(elf)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as board:
+        try:
+            assert board.stdout is not None
+            told = board.stdout.read(12)
+        finally:
+            board.kill()
+    assert told[:4] == b"FOOT", told
+    status, stack = struct.unpack("<2I", told[4:])
+    return status, stack
