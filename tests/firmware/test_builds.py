@@ -11,7 +11,7 @@ import pytest
 from edge_ad.firmware_bridge.boards import BOARDS, Board
 from edge_ad.firmware_bridge.build import FIRMWARE
 
-MOST_TEXT_BYTES = 48 << 10
+MOST_TEXT_BYTES = 64 << 10
 
 
 @pytest.mark.parametrize("board", BOARDS, ids=lambda b: b.name)
