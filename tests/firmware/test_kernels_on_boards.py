@@ -11,7 +11,9 @@ from pathlib import Path
 import board_images
 import numpy as np
 import pytest
+from layer16_cases import convolution_case, doubling_case
 from matrix_models import layer, random_model
+from regret_cases import random_case
 from tflite_maker import reference
 
 from edge_ad.compile.integer.image import Image, build_image
@@ -48,6 +50,24 @@ def test_equals_the_reference(machine: str) -> None:
         assert result.status == 0, f"{kind} {number} is refused"
         for got, wanted in zip(result.outputs, outputs, strict=True):
             np.testing.assert_array_equal(got, wanted, err_msg=f"{kind} {number}")
+
+
+@pytest.mark.parametrize("machine", board_images.MACHINES)
+def test_layers_in_16_bits_and_searches_equal_their_definitions(machine: str) -> None:
+    rng = np.random.default_rng(21)
+    kernels = board_images.MACHINES[machine].kernels
+    layers = [case(rng) for case in (convolution_case, doubling_case) for _ in range(60)]
+    searches = [random_case(rng) for _ in range(40)]
+    cases = [(image(kernels), [x.astype(np.int16)]) for image, x, _ in layers]
+    cases += [(case.image(kernels), [np.concatenate(case.inputs)]) for case in searches]
+    wanted = [expected.astype("<i2").tobytes() for _, _, expected in layers]
+    for case in searches:
+        found = case.figures()
+        wanted.append(np.array([found.neg_elbo, found.kl, found.regret], "<i4").tobytes())
+    flat = [(image, [values.ravel().view(np.int8) for values in given]) for image, given in cases]
+    for number, (result, expected) in enumerate(zip(board_images.run_on(machine, flat), wanted, strict=True)):
+        assert result.status == 0, number
+        assert result.outputs[0].tobytes() == expected, number
 
 
 @pytest.mark.parametrize("machine", board_images.MACHINES)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import board_images
 import numpy as np
 import pytest
 import torch
+from layer16_cases import LEAST, MOST, biases, convolution_case, doubling_case, values
 from operator_images import operator_image, run
 
 from edge_ad.compile.integer.layers16 import Range, quantized
@@ -13,73 +13,7 @@ from edge_ad.compile.integer.operators.rows16 import pack16, scratch16_bytes
 from edge_ad.compile.integer.records.layers16 import Convolution16, Doubling16, Standardise16
 from edge_ad.detectors.board_layers import Layer, apply
 from edge_ad.errors import EngineError
-from edge_ad.runtime.integer.layers16 import Scaling, convolution16, doubling16, standardise16
-
-LEAST, MOST = -(1 << 15), (1 << 15) - 1
-
-
-def values(rng: np.random.Generator, shape) -> np.ndarray:
-    if rng.random() < 0.2:
-        return rng.choice([LEAST, MOST], shape)
-    return rng.integers(LEAST, MOST + 1, shape) >> int(rng.integers(0, 12))
-
-
-def biases(rng: np.random.Generator, rows: int) -> np.ndarray:
-    extreme = rng.choice([-(1 << 31), (1 << 31) - 1], rows)
-    return np.where(rng.random(rows) < 0.1, extreme, rng.integers(-(1 << 20), 1 << 20, rows))
-
-
-def random_scaling(rng: np.random.Generator, rows: int) -> Scaling:
-    """Mostly an ordinary one, also one that leaves the usual path of a kernel."""
-    unusual = rng.random() < 0.3
-    shift = int(rng.choice([-31, -3, -2, -1, 0, 3, 30]) if unusual else rng.integers(-20, -9))
-    multiplier = np.where(rng.random(rows) < 0.2, 0, rng.integers(1 << 26, 1 << 31, rows))
-    low, high = np.sort(rng.choice([LEAST, -7, 0, 255, MOST], 2, replace=False)).tolist()
-    return Scaling(np.stack([biases(rng, rows), multiplier]), shift, low, high)
-
-
-def convolution_case(rng: np.random.Generator):
-    """(image, input, expected)."""
-    in_h, in_w, in_c, rows = (int(rng.integers(1, n)) for n in (7, 7, 9, 11))
-    k_h, k_w, stride, pad = (int(rng.integers(1, n)) for n in (5, 5, 4, 4))
-    pad -= 1
-    out_h, out_w = (int(rng.integers(1, 5)) for _ in range(2))
-    x, weights = values(rng, (in_h, in_w, in_c)), values(rng, (rows, k_h, k_w, in_c))
-    scaling = random_scaling(rng, rows)
-    expected = convolution16(x, weights, scaling, stride=stride, pad=pad, out=(out_h, out_w))
-
-    def make(builder, source, results):
-        scratch = builder.buffer(scratch16_bytes(builder.kernels, k_h * k_w * in_c))
-        record = Convolution16(
-            input=source, output=results[0], scratch=scratch,
-            weights=builder.constant(pack16(builder.kernels, weights.reshape(rows, -1).astype(np.int16))),
-            channels=builder.constant(scaling.channels.astype(np.int32)), in_h=in_h, in_w=in_w, in_c=in_c, rows=rows,
-            shift=scaling.shift, low=scaling.low, high=scaling.high, out_h=out_h, out_w=out_w, k_h=k_h, k_w=k_w,
-            stride=stride, pad=pad,
-        )  # fmt: skip
-        return record, [scratch]
-
-    return lambda kernels: operator_image(2 * x.size, [2 * expected.size], make, kernels), x, expected
-
-
-def doubling_case(rng: np.random.Generator):
-    in_h, in_w, in_c, outputs = (int(rng.integers(1, n)) for n in (6, 6, 9, 6))
-    rows = 4 * outputs
-    x, weights = values(rng, (in_h, in_w, in_c)), values(rng, (rows, 2, 2, in_c))
-    scaling = random_scaling(rng, rows)
-    expected = doubling16(x, weights, scaling)
-
-    def make(builder, source, results):
-        scratch = builder.buffer(scratch16_bytes(builder.kernels, 4 * in_c, rows))
-        record = Doubling16(
-            input=source, output=results[0], scratch=scratch,
-            weights=builder.constant(pack16(builder.kernels, weights.reshape(rows, -1).astype(np.int16))),
-            channels=builder.constant(scaling.channels.astype(np.int32)), in_h=in_h, in_w=in_w, in_c=in_c, rows=rows,
-            shift=scaling.shift, low=scaling.low, high=scaling.high,
-        )  # fmt: skip
-        return record, [scratch]
-
-    return lambda kernels: operator_image(2 * x.size, [2 * expected.size], make, kernels), x, expected
+from edge_ad.runtime.integer.layers16 import Scaling, doubling16, standardise16
 
 
 @pytest.mark.parametrize("case", [convolution_case, doubling_case])
@@ -92,19 +26,6 @@ def test_the_kernel_is_the_definition(case) -> None:
         np.testing.assert_array_equal(got, expected.ravel(), err_msg=str(number))
         varied += len(np.unique(expected)) > 4
     assert varied > 120, "the cases say little"
-
-
-@pytest.mark.skipif(board_images.missing() is not None, reason=f"{board_images.missing()} is not installed")
-@pytest.mark.parametrize("machine", board_images.MACHINES)
-def test_boards_give_the_same(machine: str) -> None:
-    rng = np.random.default_rng(2)
-    made = [case(rng) for case in (convolution_case, doubling_case) for _ in range(60)]
-    kernels = board_images.MACHINES[machine].kernels
-    cases = [(image(kernels), [x.astype(np.int16).ravel().view(np.int8)]) for image, x, _ in made]
-    results = board_images.run_on(machine, cases)
-    for number, (result, (_, _, expected)) in enumerate(zip(results, made, strict=True)):
-        assert result.status == 0, number
-        np.testing.assert_array_equal(result.outputs[0].view(np.int16), expected.ravel(), err_msg=str(number))
 
 
 def test_standardised_features_are_the_definition() -> None:
