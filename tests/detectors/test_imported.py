@@ -273,6 +273,22 @@ def test_a_file_of_an_older_opset_is_brought_to_13(tmp_path: Path) -> None:
     np.testing.assert_array_equal(*(session.run(None, {"given": batch})[0] for session in sessions))
 
 
+def test_a_network_of_2018_is_taken_as_it_was_published(parts: Path, tmp_path: Path) -> None:
+    """ShuffleNet of Caffe2, from onnx's own tests: weights among the inputs, opset 9."""
+    path = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light" / "light_shufflenet.onnx"
+    if not path.is_file():
+        pytest.skip("this onnx comes without its tests' networks")
+    detector = import_network(path, parts, tmp_path / "m", Said("map-max", pixels="imagenet")).detector
+    assert detector.config.opset == 13 and detector.config.shape == (1, 3, 224, 224)
+    batch = np.random.default_rng(0).integers(0, 256, (1, 3, 224, 224), np.uint8)
+    given = ((torch.from_numpy(batch) / 255 - IMAGENET[0]) / IMAGENET[1]).numpy()
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(path.read_bytes(), options)
+    wanted = session.run(None, {session.get_inputs()[0].name: given})[0]
+    np.testing.assert_allclose(by_stages(detector, batch).ravel(), wanted.ravel(), rtol=1e-4, atol=1e-7)
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

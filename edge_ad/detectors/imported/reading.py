@@ -15,6 +15,7 @@ from edge_ad.detectors.imported.graphs import WEIGHTED, dimensions, every_node, 
 from edge_ad.errors import ModelError
 
 OLDEST_OPSET = 13  # below it weights cannot be quantized per channel
+IR_VERSION = 8
 _STANDARD = ("", "ai.onnx")
 _QUANTIZED = (
     "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger",
@@ -68,6 +69,7 @@ def _loaded(path: Path) -> onnx.ModelProto:
     inputs = [onnx.ValueInfoProto.FromString(value.SerializeToString()) for value in given(model.graph)]
     del model.graph.input[:]
     model.graph.input.extend(inputs)
+    model.ir_version = max(model.ir_version, IR_VERSION)  # the oldest ones want weights among the inputs
     return model
 
 

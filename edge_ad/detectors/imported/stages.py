@@ -12,12 +12,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edge_ad.detectors.imported.config import CHANNELS_LAST, ImportConfig
 from edge_ad.detectors.imported.graphs import dimensions, keep_needed, opset_of, rename, tensor_names
+from edge_ad.detectors.imported.reading import IR_VERSION
 
 GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma of red, green and blue
 OUTPUT = "map"
 CORE_INPUT = "edge_0"
 KEPT = "edge_1"  # the network's input once more, for what compares with it
-_IR_VERSION = 8
 
 
 def core_names(model: onnx.ModelProto, config: ImportConfig) -> dict[str, str]:
@@ -40,7 +40,7 @@ def make_core(model: onnx.ModelProto, config: ImportConfig) -> onnx.ModelProto:
     del made.graph.output[:], made.graph.value_info[:]
     made.graph.output.extend(outputs[name] for name in config.outputs)
     rename(made.graph, core_names(model, config))
-    made.ir_version = _IR_VERSION
+    made.ir_version = IR_VERSION
     return made
 
 
@@ -156,6 +156,6 @@ def _model(
     weights: list[onnx.TensorProto], opset: int,
 ) -> onnx.ModelProto:  # fmt: skip
     graph = helper.make_graph(nodes, "stage", inputs, outputs, weights)
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=_IR_VERSION)
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=IR_VERSION)
     onnx.checker.check_model(made)
     return made
