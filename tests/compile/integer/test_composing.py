@@ -14,13 +14,14 @@ from tflite_maker import reference
 
 from edge_ad.compile.integer.arena import plan
 from edge_ad.compile.integer.graph import NO_NODE, Node
-from edge_ad.compile.integer.image import build_image, write_image
+from edge_ad.compile.integer.image import Image, build_image, write_image
 from edge_ad.compile.integer.lower import Builder, Program, Step
 from edge_ad.compile.integer.read import parse_tflite
 from edge_ad.compile.integer.records import Buffer, Loop, Record
 from edge_ad.compile.integer.records.moves import Copy, Fill
 from edge_ad.errors import DataError, EngineError, SchemaError
 from edge_ad.firmware_bridge.host_library import HostModel
+from edge_ad.firmware_bridge.monitor import Monitor, Stream
 from edge_ad.firmware_bridge.port_spec import PortSpec, port_spec
 
 FIRST, SECOND = dense((12, 5, 8), 1), dense((8, 6, 3), 2)
@@ -180,7 +181,7 @@ def test_a_loop_may_only_run_checked_steps_before_its_own() -> None:
 
 @pytest.mark.parametrize(
     ("monitor", "reserved", "status"),
-    [(0, 0, None), (64, 0, None), (0, 1, "damaged"), (56, 0, "damaged"), (66, 0, "damaged"), (1 << 30, 0, "damaged")],
+    [(0, 0, None), (0, 1, "damaged"), (64, 0, "damaged"), (56, 0, "damaged"), (66, 0, "damaged"), (1 << 30, 0, "damaged")],
 )  # fmt: skip
 def test_the_headers_last_words(monitor: int, reserved: int, status: str | None) -> None:
     content = bytearray(build_image(parse_tflite(FIRST), "plain").content)
@@ -193,39 +194,39 @@ def test_the_headers_last_words(monitor: int, reserved: int, status: str | None)
         HostModel(bytes(content))
 
 
-def test_what_a_board_decides_by_lies_where_the_header_says() -> None:
+def _judging(monitor: Monitor) -> Image:
     builder = Builder("plain")
     out = builder.buffer(4)
-    builder.input(PortSpec((1, 4)))
+    window = PortSpec((1, 4)) if monitor.stream is None else PortSpec((1, 2, 4), "int16")
+    builder.input(window, keep=monitor.stream is not None)
     builder.step(Fill(output=out, count=4, value=7), reads=[], writes=[out])
     builder.output(PortSpec((1, 1), "int32"), out)
-    image = write_image(builder.program, monitor=b"monitor!")
+    return write_image(builder.program, monitor=monitor.pack())
+
+
+STREAM = Stream(hop=2, rows=4, mean=(0.0, 1.0), std=(1.0, 2.0), scale=0.5)
+
+
+@pytest.mark.parametrize("stream", [None, STREAM])
+def test_what_a_board_decides_by_lies_where_the_header_says(stream: Stream | None) -> None:
+    monitor = Monitor(10, 9, 12, -5, 20, 0.5, stream)
+    image = _judging(monitor)
     at = struct.unpack_from("<I", image.content, 52)[0]
-    assert image.content[at : at + 8] == b"monitor!" and at % 16 == 0
+    assert image.content[at:].startswith(monitor.pack()) and at % 16 == 0
     model = HostModel(image.content, outputs=image.outputs)
-    assert model.infer([np.zeros(4, np.int8)])[0].tolist() == [[0x07070707]]
-
-
-def test_a_port_rounds_to_even_saturates_and_comes_back() -> None:
-    port = PortSpec((1, 6), "int16", 0.5, 3)
-    values = np.array([[0.25, 0.75, -0.25, 1e9, -1e9, 1.0]], np.float32)
-    assert port.quantize(values).tolist() == [[3, 5, 3, 32767, -32768, 5]]
-    assert port.dequantize(np.array([[3, 5]], np.int16)).tolist() == [[0.0, 1.0]]
-    held = np.array([[1, 2, 3, 4, 5, -6]], np.int16)
-    assert port.quantize(held) is held
-    np.testing.assert_array_equal(port.read(port.raw(held)), held)
-    assert port_spec(port.option()) == port and port_spec([1, 3]) == PortSpec((1, 3))
-    with pytest.raises(DataError, match="not finite"):
-        port.quantize(np.array([[np.nan]]))
+    given = np.zeros((1, 4), np.int8) if stream is None else np.zeros((1, 2, 4), np.int16)
+    assert model.infer([given])[0].tolist() == [[0x07070707]]
 
 
 @pytest.mark.parametrize(
-    "option",
-    [{}, {"shape": [1], "dtype": "float32", "scale": 1.0, "zero_point": 0}, [], [0], ["x"], None, 3,
-     {"shape": [1], "dtype": "int8", "scale": 0.0, "zero_point": 0},
-     {"shape": [1], "dtype": "int8", "scale": float("nan"), "zero_point": 0},
-     {"shape": [1], "dtype": "int8", "scale": 1.0, "zero_point": 1 << 40}],
+    ("word", "value"),
+    [(0, 8), (0, 13), (0, 21), (1, 11), (3, 11), (5, 0), (6, 100), (7, 5), (8, 3), (9, 65), (9, 0), (10, 3), (11, 1 << 20),
+     (14, 0), (14, 63)],
 )  # fmt: skip
-def test_a_port_that_cannot_be_is_refused(option) -> None:
-    with pytest.raises(SchemaError, match="compile the bundle again"):
-        port_spec(option)
+def test_nothing_else_is_taken_for_it(word: int, value: int) -> None:
+    image = bytearray(_judging(Monitor(10, 9, 12, -5, 20, 0.5, STREAM)).content)
+    at = struct.unpack_from("<I", image, 52)[0]
+    struct.pack_into("<I", image, at + 4 * word, value)
+    struct.pack_into("<I", image, 12, zlib.crc32(image[16:]))
+    with pytest.raises(EngineError, match="damaged"):
+        HostModel(bytes(image))
