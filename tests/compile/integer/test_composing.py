@@ -19,10 +19,10 @@ from edge_ad.compile.integer.lower import Builder, Program, Step
 from edge_ad.compile.integer.read import parse_tflite
 from edge_ad.compile.integer.records import Buffer, Loop, Record
 from edge_ad.compile.integer.records.moves import Copy, Fill
-from edge_ad.errors import DataError, EngineError, SchemaError
+from edge_ad.errors import EngineError
 from edge_ad.firmware_bridge.host_library import HostModel
 from edge_ad.firmware_bridge.monitor import Monitor, Stream
-from edge_ad.firmware_bridge.port_spec import PortSpec, port_spec
+from edge_ad.firmware_bridge.port_spec import PortSpec
 
 FIRST, SECOND = dense((12, 5, 8), 1), dense((8, 6, 3), 2)
 
@@ -181,7 +181,8 @@ def test_a_loop_may_only_run_checked_steps_before_its_own() -> None:
 
 @pytest.mark.parametrize(
     ("monitor", "reserved", "status"),
-    [(0, 0, None), (0, 1, "damaged"), (64, 0, "damaged"), (56, 0, "damaged"), (66, 0, "damaged"), (1 << 30, 0, "damaged")],
+    [(0, 0, None), (0, 1, "damaged"), (64, 0, "damaged"), (56, 0, "damaged"), (66, 0, "damaged"),
+     (1 << 30, 0, "damaged")],
 )  # fmt: skip
 def test_the_headers_last_words(monitor: int, reserved: int, status: str | None) -> None:
     content = bytearray(build_image(parse_tflite(FIRST), "plain").content)
@@ -213,15 +214,15 @@ def test_what_a_board_decides_by_lies_where_the_header_says(stream: Stream | Non
     image = _judging(monitor)
     at = struct.unpack_from("<I", image.content, 52)[0]
     assert image.content[at:].startswith(monitor.pack()) and at % 16 == 0
-    model = HostModel(image.content, outputs=image.outputs)
+    model = HostModel(image.content, inputs=image.inputs, outputs=image.outputs)
     given = np.zeros((1, 4), np.int8) if stream is None else np.zeros((1, 2, 4), np.int16)
     assert model.infer([given])[0].tolist() == [[0x07070707]]
 
 
 @pytest.mark.parametrize(
     ("word", "value"),
-    [(0, 8), (0, 13), (0, 21), (1, 11), (3, 11), (5, 0), (6, 100), (7, 5), (8, 3), (9, 65), (9, 0), (10, 3), (11, 1 << 20),
-     (14, 0), (14, 63)],
+    [(0, 8), (0, 13), (0, 21), (1, 11), (3, 11), (5, 0), (6, 100), (7, 5), (8, 3), (9, 65), (9, 0), (10, 3),
+     (11, 1 << 20), (14, 0), (14, 63)],
 )  # fmt: skip
 def test_nothing_else_is_taken_for_it(word: int, value: int) -> None:
     image = bytearray(_judging(Monitor(10, 9, 12, -5, 20, 0.5, STREAM)).content)
