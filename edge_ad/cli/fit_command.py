@@ -63,7 +63,7 @@ def fader(**options: Any) -> None:
 
 @command.command("starnet", short_help="LiDAR scans or vectors: how far from clean ones.")
 @click.option("--preset", type=click.Choice(["small", "micro"]), default="small", show_default=True,
-              help="small: 32 x 64 cells, 32 latent values. micro: 32 x 32, 16.")  # fmt: skip
+              help="small: 32 x 64 cells, 32 latent values. micro: 16 x 32, 16, small enough for boards.")  # fmt: skip
 @fit_options(
     "Folder with train/good: clean scans of one sensor (.bin, .pcd, .npy), or vectors as rows of series."
 )
