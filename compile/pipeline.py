@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,8 @@ from edge_ad.runtime.golden import make_golden
 
 REPORT_HTML = "report/report.html"
 REPORT_JSON = "report/report.json"
-_TOOLS = ("edge-ad", "torch", "onnx", "onnxscript", "openvino", "nncf", "numpy")
+_TOOLS = ("edge-ad", "torch", "onnx", "onnxscript", "openvino", "nncf", "numpy", "onnxruntime")
+_OPTIONAL_TOOLS = ("ai-edge-litert", "ai-edge-quantizer", "litert-torch")
 
 
 @dataclass(frozen=True)
@@ -177,7 +179,11 @@ def _groups(wanted: Iterable[tuple[Target, Precision]]) -> list[Group]:
 
 def tool_versions() -> dict[str, str]:
     """Versions of everything that shapes a payload."""
-    return {name: edge_ad.__version__ if name == "edge-ad" else version(name) for name in _TOOLS}
+    found = {name: edge_ad.__version__ if name == "edge-ad" else version(name) for name in _TOOLS}
+    for name in _OPTIONAL_TOOLS:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def _check_arguments(targets: Sequence[Target], precision: Precision | None, out: Path) -> None:
