@@ -189,6 +189,27 @@ def test_what_no_board_runs_is_named(changed: dict, what: str) -> None:
     assert "tiny and micro" in str(caught.value.hint)
 
 
+def test_a_gain_that_nothing_undoes_is_refused() -> None:
+    made = detector(SMALL, 1)
+    made.scaling.gain.data.zero_()
+    windows = series(SMALL, 1, 2)
+    material = Material(unexported(made), Calibration(lambda: iter(windows), 2), "posix")
+    with pytest.raises(TargetError, match="a gain of 0"):
+        board_detector(made, "posix").lower(material)
+
+
+def test_a_head_that_answers_next_to_nothing_still_runs() -> None:
+    """Ranges of next to nothing: units stay within what the operators take."""
+    made, windows = detector(SMALL, 1), series(SMALL, 1, 4)
+    with torch.no_grad():
+        for layer in (made.core.time_head, made.core.spectrum_head):
+            layer.weight.mul_(1e-9)
+            layer.bias.zero_()
+    material = Material(unexported(made), Calibration(lambda: iter(windows), 4), "posix")
+    form = board_detector(made, "posix").lower(material)
+    assert proven(form, [form.input.quantize(w) for w in windows])
+
+
 def test_windows_that_are_not_finite_are_refused() -> None:
     made = detector(SMALL, 1)
     for windows in ([], [np.full((1, 1, 128), np.nan, np.float32)]):

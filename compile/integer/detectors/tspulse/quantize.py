@@ -40,6 +40,7 @@ from edge_ad.runtime.integer.windows import ERROR_BITS, INPUT_BITS, Z_BITS
 GELU_BITS, SIGMOID_BITS = 6, 7  # of the curves' places: 1025 and 513 values
 _HEADROOM = 2  # how far beyond its calibrated range an activation may go
 _MOST = (1 << 15) - 1
+_MOST_BITS = 16  # fractional bits of a spectrum's values, as the inverse transform takes them
 _LEAST_GAIN = 2.0**-18  # of what is scaled by less, every result is 0
 _INNER = ("norm", "up", "gelu", "down", "gate")  # activations of a mixer; of one unit in all, to share tables
 _LARGEST_SERIES = 256.0  # of what the inverse transform gives, in units of the window's spread
@@ -59,13 +60,17 @@ def integer_network(
     _check(config)
     seen, channels = _ranges(scaling, core, windows)
     gain, offset = scaling.gain.item(), scaling.offset.item()
+    if not math.isfinite(offset / gain if gain else math.inf):
+        raise TargetError(
+            f"windows are scaled by a gain of {gain:g}, which nothing undoes", hint="fit it again"
+        )
     n = config.context - config.patch
     token = (_floats(scaling.token) * gain + offset).tolist()
     # No value of a window is further than sqrt(n) of its own standard deviations from its mean.
     reach = max(math.sqrt(n) * abs(gain) + abs(offset), *map(abs, token))
     given = _unit(reach, headroom=1)
     embedded, stream = _unit(seen["embedded"]), _unit(seen["stream"])
-    time, values = _unit(seen["time_head"]), _unit(seen["spectrum_head"])
+    time, values = _unit(seen["time_head"]), max(_unit(seen["spectrum_head"]), 2.0**-_MOST_BITS)
     bits = -round(math.log2(values))
     back = Scaling(0, 0, round(-offset / gain * 2**Z_BITS))
     extra = max(0, math.ceil(math.log2(_LARGEST_SERIES * config.context / given)) + bits - 31)
