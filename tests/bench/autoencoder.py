@@ -151,8 +151,8 @@ def memory(chosen: Set, preset: str, work: Path) -> list[str]:
     lines = []
     for machine, target in MACHINES.items():
         emitted = work / f"{preset}-{target}"
-        run("compile", work / f"model-{preset}", "--target", target, "--data", chosen.folder, "--max-false-alarms", RATE,
-            "--out", work / f"{preset}-{target}.edgead", "--emit-c", emitted)  # fmt: skip
+        run("compile", work / f"model-{preset}", "--target", target, "--data", chosen.folder, "--max-false-alarms",
+            RATE, "--out", work / f"{preset}-{target}.edgead", "--emit-c", emitted)  # fmt: skip
         text = (emitted / "model.h").read_text()
         arena = int(re.findall(r"MODEL_ARENA_BYTES (\d+)u", text)[0])
         cost = footprint(emitted, machine, arena)
