@@ -158,7 +158,7 @@ def memory(chosen: Set, preset: str, work: Path) -> list[str]:
         cost = footprint(emitted, machine, arena)
         lines.append(
             f"| {chosen.name} | {preset} | {target} | {cost.flash:,} | {cost.ram:,} | {cost.arena:,} | {cost.static:,} "
-            f"| {cost.stack:,} |"
+            f"| {cost.stack:,} | {cost.instructions:,} |"
         )
     return lines
 
@@ -183,8 +183,10 @@ def main(work: Path, steps: int, presets: tuple[str, ...]) -> None:
         for preset in presets:
             print("\n".join(rows(chosen, preset, place, steps)), flush=True)
             told += memory(chosen, preset, place)
-    print("\n| set | preset | target | flash, bytes | memory, bytes | arena | static | stack |")
-    print("| --- | --- | --- | ---: | ---: | ---: | ---: | ---: |")
+    print(
+        "\n| set | preset | target | flash, bytes | memory, bytes | arena | static | stack | instructions |"
+    )
+    print("| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |")
     print("\n".join(told))
 
 
