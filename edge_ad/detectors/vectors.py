@@ -12,7 +12,6 @@ from torch import Tensor
 
 from edge_ad.bundle.manifest import InputSpec, PreprocessSpec, WindowSpec
 from edge_ad.data.series_splits import SeriesSplits, WindowSet, find_series_splits, split_series, survey
-from edge_ad.errors import DataError
 from edge_ad.runtime.preprocess import preprocess
 from edge_ad.runtime.series.standardise import standardise_spec
 
@@ -34,11 +33,6 @@ def prepare_vectors(root: Path, length: int, holdout: float | None) -> Vectors:
     """Windows of `length` rows, one a row, of the normal series of `root`, each channel standardised by what it is in
     the rows to fit on. Raises DataError."""
     facts = survey(root)
-    if len(facts.channels) == length == 1:
-        raise DataError(
-            "holds one channel, and a vector of one row of it would be a single value", where=root,
-            hint="take more rows with --window, or, of sound or vibration, --features log-mel",
-        )  # fmt: skip
     rate = facts.rate_hz if length > 1 else None  # vectors of one row have no time
     window = WindowSpec(length=length, hop=1, rate_hz=rate, channels=facts.channels)
     splits = split_series(root, facts, window, holdout)

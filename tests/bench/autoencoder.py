@@ -151,14 +151,14 @@ def memory(chosen: Set, preset: str, work: Path) -> list[str]:
     lines = []
     for machine, target in MACHINES.items():
         emitted = work / f"{preset}-{target}"
-        run("compile", work / f"model-{preset}", "--target", target, "--data", chosen.folder,
-            "--max-false-alarms", RATE, "--out", work / f"{preset}-{target}.edgead", "--emit-c", emitted)  # fmt: skip
+        run("compile", work / f"model-{preset}", "--target", target, "--data", chosen.folder, "--max-false-alarms",
+            RATE, "--out", work / f"{preset}-{target}.edgead", "--emit-c", emitted)  # fmt: skip
         text = (emitted / "model.h").read_text()
         arena = int(re.findall(r"MODEL_ARENA_BYTES (\d+)u", text)[0])
         cost = footprint(emitted, machine, arena)
         lines.append(
             f"| {chosen.name} | {preset} | {target} | {cost.flash:,} | {cost.ram:,} | {cost.arena:,} | {cost.static:,} "
-            f"| {cost.stack:,} |"
+            f"| {cost.stack:,} | {cost.instructions:,} |"
         )
     return lines
 
@@ -183,8 +183,10 @@ def main(work: Path, steps: int, presets: tuple[str, ...]) -> None:
         for preset in presets:
             print("\n".join(rows(chosen, preset, place, steps)), flush=True)
             told += memory(chosen, preset, place)
-    print("\n| set | preset | target | flash, bytes | memory, bytes | arena | static | stack |")
-    print("| --- | --- | --- | ---: | ---: | ---: | ---: | ---: |")
+    print(
+        "\n| set | preset | target | flash, bytes | memory, bytes | arena | static | stack | instructions |"
+    )
+    print("| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |")
     print("\n".join(told))
 
 

@@ -9,8 +9,9 @@ import pytest
 
 from edge_ad.data.sample_sounds import make_sounds, wav
 from edge_ad.data.series_splits import find_series_splits
+from edge_ad.detectors.autoencoder.config import PRESETS
+from edge_ad.detectors.autoencoder.fit import fit
 from edge_ad.detectors.sound import SoundConfig, prepare_sound, window_features
-from edge_ad.detectors.vectors import prepare_vectors
 from edge_ad.errors import DataError, EdgeAdError
 from edge_ad.runtime.integer.log_mel import LogMel, log_mel
 from edge_ad.runtime.preprocess import preprocess
@@ -102,6 +103,7 @@ def test_one_channel_of_several_is_enough(tmp_path: Path) -> None:
     assert prepared.splits.window.channels == ["c1"]
 
 
-def test_sound_is_not_taken_for_vectors(sounds: Path) -> None:
+def test_sound_is_not_taken_for_vectors(sounds: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"one channel.*--features log-mel"):
-        prepare_vectors(sounds, 1, None)
+        fit(PRESETS["micro"], sounds, tmp_path / "m")
+    assert not (tmp_path / "m").exists()

@@ -12,12 +12,14 @@ import board_images
 
 @dataclass(frozen=True)
 class Footprint:
-    """Bytes. flash: code, constants and model. arena; static: other variables; stack: at most used."""
+    """Bytes. flash: code, constants and model. arena; static: other variables; stack: at most used. instructions: of an
+    inference."""
 
     flash: int
     arena: int
     static: int
     stack: int
+    instructions: int
 
     @property
     def ram(self) -> int:
@@ -37,32 +39,22 @@ def footprint(emitted: Path, machine: str, arena: int) -> Footprint:
         for row in map(str.split, listing.splitlines())
         if len(row) == 3 and row[1].isdigit()
     }
-    status, stack = _run(machine, elf)
+    status, stack, instructions = _run(machine, elf)
     assert status == 0, f"the engine says {status}"
     flash = sum(sizes.get(name, 0) for name in (".text", ".ARM.exidx", ".data"))
     static = sum(sizes.get(name, 0) for name in (".data", ".bss", ".retained")) - arena
-    return Footprint(flash, arena, static, stack)
+    return Footprint(flash, arena, static, stack, instructions)
 
 
-def _run(machine: str, elf: Path) -> tuple[int, int]:
-    command = [
-        "qemu-system-arm",
-        "-M",
-        machine,
-        "-display",
-        "none",
-        "-monitor",
-        "none",
-        "-serial",
-        "stdio",
-        "-kernel",
-    ]
-    with subprocess.Popen([*command, str(elf)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as board:
+def _run(machine: str, elf: Path) -> tuple[int, int, int]:
+    command = ["qemu-system-arm", "-M", machine, "-display", "none", "-monitor", "none", "-serial", "stdio",
+               "-icount", "shift=7,sleep=off", "-kernel", str(elf)]  # fmt: skip
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as board:
         try:
             assert board.stdout is not None
-            told = board.stdout.read(12)
+            told = board.stdout.read(16)
         finally:
             board.kill()
     assert told[:4] == b"FOOT", told
-    status, stack = struct.unpack("<2I", told[4:])
-    return status, stack
+    status, stack, instructions = struct.unpack("<3I", told[4:])
+    return status, stack, instructions

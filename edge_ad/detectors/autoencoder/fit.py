@@ -15,6 +15,7 @@ from edge_ad.detectors.loop import CHECKPOINT, Loop, Progress, fingerprint
 from edge_ad.detectors.model_folder import begin_fit, end_fit
 from edge_ad.detectors.sound import prepare_sound
 from edge_ad.detectors.vectors import prepare_vectors
+from edge_ad.errors import DataError
 
 
 def fit(
@@ -35,8 +36,13 @@ def fit(
         prepared = prepare_sound(data, config, config.holdout)
     else:
         prepared = prepare_vectors(data, config.window, config.holdout)
-    unfinished = begin_fit(out, restart=restart)
     vectors = prepared.fit.flatten(1)
+    if vectors.shape[1] == 1:
+        raise DataError(
+            "holds one channel, and a vector of one row of it is a single value", where=data,
+            hint="take more rows with --window, or, of sound or vibration, --features log-mel",
+        )  # fmt: skip
+    unfinished = begin_fit(out, restart=restart)
     body = untrained(vectors.shape[1], config.widths, config.latent, config.seed)
     loop = Loop(
         modules={"body": body},
