@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,12 @@ import numpy as np
 import edge_ad
 from edge_ad.bundle.archive import write_bundle
 from edge_ad.bundle.atomic import write_atomic
-from edge_ad.bundle.manifest import FileEntry, Golden, Manifest, Payload
-from edge_ad.compile import board_payload
+from edge_ad.bundle.manifest import FileEntry, Manifest
 from edge_ad.compile.assemble import Assembled, assemble
 from edge_ad.compile.capture import Captured, capture, unexported
 from edge_ad.compile.integer.detectors import board_detector
 from edge_ad.compile.integer.image import Image
+from edge_ad.compile.payloads import payloads_of
 from edge_ad.compile.report.html import render
 from edge_ad.compile.report.model import (
     BundleInfo,
@@ -29,18 +30,18 @@ from edge_ad.compile.report.model import (
     report_json,
 )
 from edge_ad.compile.target import ImageTarget, Precision, Target
-from edge_ad.compile.verify import Stage, Verified, verified
+from edge_ad.compile.verify import Stage, verified
 from edge_ad.data.inputs import Normals, find_normals
 from edge_ad.detectors import load_detector
 from edge_ad.detectors.base import Detector
 from edge_ad.errors import TargetError, UsageError
 from edge_ad.metrics.rejection import rejection_band
 from edge_ad.metrics.threshold import calibrate_threshold
-from edge_ad.runtime.golden import make_golden
 
 REPORT_HTML = "report/report.html"
 REPORT_JSON = "report/report.json"
-_TOOLS = ("edge-ad", "torch", "onnx", "onnxscript", "openvino", "nncf", "numpy")
+_TOOLS = ("edge-ad", "torch", "onnx", "onnxscript", "openvino", "nncf", "numpy", "onnxruntime")
+_OPTIONAL_TOOLS = ("ai-edge-litert", "ai-edge-quantizer", "litert-torch")
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def compile_bundle(
             threshold_range,
             stage,
         ) as form:
-            for target, payload, files, image in _payloads(detector, form, group):
+            for target, payload, files, image in payloads_of(detector, form, group):
                 members |= files
                 if image is not None:
                     images[target.name] = image
@@ -177,7 +178,11 @@ def _groups(wanted: Iterable[tuple[Target, Precision]]) -> list[Group]:
 
 def tool_versions() -> dict[str, str]:
     """Versions of everything that shapes a payload."""
-    return {name: edge_ad.__version__ if name == "edge-ad" else version(name) for name in _TOOLS}
+    found = {name: edge_ad.__version__ if name == "edge-ad" else version(name) for name in _TOOLS}
+    for name in _OPTIONAL_TOOLS:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def _check_arguments(targets: Sequence[Target], precision: Precision | None, out: Path) -> None:
@@ -195,63 +200,6 @@ def _check_arguments(targets: Sequence[Target], precision: Precision | None, out
         raise UsageError("a bundle's name must be printable", where=repr(out.name))
     if not out.parent.is_dir():
         raise UsageError("there is no such folder", where=out.parent, hint="make it first")
-
-
-def _payloads(
-    detector: Detector, form: Verified, group: list[Target]
-) -> Iterator[tuple[Target, Payload, dict[str, bytes], Image | None]]:
-    """Target, manifest entry, files, and for boards the image, of each target that was verified together."""
-    lowered = form.compiled.lowered
-    if lowered.board is None:
-        yield form.target, *_payload(detector, form), None
-        return
-    vectors = board_payload.prove(lowered, form.golden_inputs)
-    built_on = {"isa": form.engine.isa, "kernels": form.engine.details.get("kernels", "")}
-    for target in group:
-        assert isinstance(target, ImageTarget)
-        made = board_payload.payload_of(
-            lowered, form.compiled.head, target, form.compiled.engine, form.golden_inputs, vectors, form.thresholds
-        )  # fmt: skip
-        payload = made.payload.model_copy(update={"drift": form.drift, "built_on": built_on})
-        yield target, payload, made.files, made.image
-
-
-def _payload(detector: Detector, form: Verified) -> tuple[Payload, dict[str, bytes]]:
-    """The manifest's entry of one compiled form, and its files by their names in the bundle."""
-    target, compiled = form.target, form.compiled
-    folder = f"payload/{target.name}"
-    files = {f"{folder}/{name}": content for name, content in compiled.lowered.files.items()}
-    golden_name = f"golden/{target.name}.npz"
-    precision = compiled.lowered.precision
-    rtol, basis = target.golden_rtol[precision], target.golden_basis[precision]
-    if target.golden is not None:
-        rtol, basis = target.golden(compiled.lowered, form.golden_inputs)
-    golden = make_golden(form.golden_inputs, compiled.engine, compiled.head, detector.outputs)
-    payload = Payload(
-        target=target.name,
-        engine=target.engine,
-        precision=precision,
-        model=f"{folder}/{compiled.lowered.model}",
-        files=sorted(files),
-        outputs=list(detector.outputs),
-        parts={name: f"{folder}/{file}" for name, file in compiled.lowered.parts.items()},
-        architectures=list(target.architectures),
-        options={**target.options, **compiled.lowered.options},
-        head=compiled.head,
-        thresholds=form.thresholds,
-        drift=form.drift,
-        budget=target.budget(compiled.lowered),
-        golden=Golden(
-            file=golden_name,
-            count=len(form.golden_inputs),
-            atol=0.0,
-            rtol=rtol,
-            basis=basis,
-        ),
-        built_on={"isa": form.engine.isa, "kernels": form.engine.details.get("kernels", "")},
-        decisions=compiled.lowered.decisions,
-    )
-    return payload, {**files, golden_name: golden}
 
 
 def _entries(members: dict[str, bytes]) -> dict[str, FileEntry]:

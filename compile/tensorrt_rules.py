@@ -9,41 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import onnx
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto
 
-from edge_ad.compile.onnx_graphs import attributes, constants
+from edge_ad.compile.onnx_graphs import attributes
+from edge_ad.compile.tensorrt_graph import DQ, MOVES, OPERATORS, Graph, Q, TensorRt
 from edge_ad.errors import TargetError
 
-Q, DQ = "QuantizeLinear", "DequantizeLinear"
-_WEIGHT_AXIS = {"Conv": 0, "ConvTranspose": 1}
 _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-# Of the operators that TensorRT's parser knows, those that detectors are made of.
-_NAMES = """
-Abs Add And ArgMax ArgMin AveragePool BatchNormalization Cast Ceil Clip Concat Constant ConstantOfShape Conv
-ConvTranspose Cos DepthToSpace DequantizeLinear Div Einsum Elu Equal Erf Exp Expand Flatten Floor Gather
-GatherElements Gemm GlobalAveragePool GlobalMaxPool Greater GreaterOrEqual HardSigmoid HardSwish Identity
-InstanceNormalization LeakyRelu Less LessOrEqual Log LogSoftmax MatMul Max MaxPool Mean Min Mul Neg Not Or
-PRelu Pad Pow QuantizeLinear ReduceL1 ReduceL2 ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd
-ReduceSum ReduceSumSquare Relu Reshape Resize Round Shape Sigmoid Sign Sin Slice Softmax Softplus Softsign
-SpaceToDepth Split Sqrt Squeeze Sub Sum Tanh Tile TopK Transpose Unsqueeze Where Xor
-"""
-OPERATORS = frozenset(_NAMES.split())
-
-
-@dataclass(frozen=True)
-class TensorRt:
-    """A TensorRT and the GPU below it. opset: newest that its parser reads. int8: whether the GPU has it. uint8_inputs:
-    whether a network may take bytes. more: operators beyond `OPERATORS`."""
-
-    version: str
-    opset: int
-    int8: bool = True
-    uint8_inputs: bool = True
-    more: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -58,62 +33,18 @@ class Violation:
         return f"{self.node}: {self.text} ({self.rule})"
 
 
-class _Graph:
-    """A model with what the rules ask of it."""
-
-    def __init__(self, model: onnx.ModelProto, device: TensorRt):
-        self.model, self.device = model, device
-        self.graph = model.graph
-        self.constants = constants(model.graph)
-
-    @cached_property
-    def producers(self) -> dict[str, onnx.NodeProto]:
-        """The node that makes a tensor."""
-        return {output: node for node in self.graph.node for output in node.output}
-
-    @cached_property
-    def consumers(self) -> dict[str, list[onnx.NodeProto]]:
-        """The nodes that take a tensor."""
-        found: dict[str, list[onnx.NodeProto]] = {}
-        for node in self.graph.node:
-            for name in node.input:
-                found.setdefault(name, []).append(node)
-        return found
-
-    @cached_property
-    def values(self) -> dict[str, np.ndarray]:
-        """The initialisers and constants by name."""
-        found = {tensor.name: numpy_helper.to_array(tensor) for tensor in self.graph.initializer}
-        for node in self.graph.node:
-            if node.op_type == "Constant" and "value" in attributes(node):
-                found[node.output[0]] = numpy_helper.to_array(attributes(node)["value"])
-        return found
-
-    def nodes(self, *kinds: str) -> Iterator[onnx.NodeProto]:
-        """Those of these types."""
-        return (node for node in self.graph.node if node.op_type in kinds)
-
-    def made_by(self, name: str, *kinds: str) -> onnx.NodeProto | None:
-        """The producer of a tensor, if it is of one of these types."""
-        node = self.producers.get(name)
-        return node if node is not None and node.op_type in kinds else None
-
-    def quantized(self, name: str) -> bool:
-        """Whether a tensor comes out of a DequantizeLinear."""
-        return self.made_by(name, DQ) is not None
-
-    def moved_from(self, name: str) -> str:
-        """The tensor whose values these are, behind operators that only move them."""
-        while (node := self.made_by(name, *_MOVES)) is not None:
-            name = node.input[0]
-        return name
+_COMMUTES = (
+    "Concat",
+    "MaxPool",
+    "Pad",
+    "Resize",
+    "Slice",
+    "Split",
+)  # TensorRT runs them in INT8 between Q and DQ
+_Rule = Callable[[Graph], Iterator[tuple[str, str]]]
 
 
-_MOVES = ("Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze")
-_Rule = Callable[[_Graph], Iterator[tuple[str, str]]]
-
-
-def _opset(g: _Graph) -> Iterator[tuple[str, str]]:
+def _opset(g: Graph) -> Iterator[tuple[str, str]]:
     for entry in g.model.opset_import:
         if entry.domain not in ("", "ai.onnx"):
             yield "model", f"uses the operator domain '{entry.domain}', which TensorRT does not know"
@@ -126,14 +57,14 @@ def _opset(g: _Graph) -> Iterator[tuple[str, str]]:
             yield "model", f"is of opset {entry.version}; per-channel scales came with 13"
 
 
-def _operators(g: _Graph) -> Iterator[tuple[str, str]]:
+def _operators(g: Graph) -> Iterator[tuple[str, str]]:
     known = OPERATORS | g.device.more
     for node in g.graph.node:
         if node.domain not in ("", "ai.onnx") or node.op_type not in known:
             yield node.name, f"{node.op_type} is no operator of TensorRT {g.device.version}"
 
 
-def _static_shapes(g: _Graph) -> Iterator[tuple[str, str]]:
+def _static_shapes(g: Graph) -> Iterator[tuple[str, str]]:
     for value in (*g.graph.input, *g.graph.output):
         dims = value.type.tensor_type.shape.dim
         if not value.type.tensor_type.HasField("shape") or any(not dim.HasField("dim_value") or dim.dim_value < 1
@@ -141,7 +72,7 @@ def _static_shapes(g: _Graph) -> Iterator[tuple[str, str]]:
             yield value.name, "has a shape that is not fixed"
 
 
-def _input_types(g: _Graph) -> Iterator[tuple[str, str]]:
+def _input_types(g: Graph) -> Iterator[tuple[str, str]]:
     allowed = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.INT8, TensorProto.INT32, TensorProto.BOOL}
     if g.device.uint8_inputs:
         allowed.add(TensorProto.UINT8)
@@ -155,13 +86,13 @@ def _input_types(g: _Graph) -> Iterator[tuple[str, str]]:
             )
 
 
-def _int8_hardware(g: _Graph) -> Iterator[tuple[str, str]]:
+def _int8_hardware(g: Graph) -> Iterator[tuple[str, str]]:
     if not g.device.int8:
         for node in g.nodes(Q, DQ):
             yield node.name, "is quantized, and this GPU has no INT8"
 
 
-def _zero_points(g: _Graph) -> Iterator[tuple[str, str]]:
+def _zero_points(g: Graph) -> Iterator[tuple[str, str]]:
     for node in g.nodes(Q, DQ):
         if len(node.input) < 3 or not node.input[2]:
             yield node.name, "has no zero point, which makes it unsigned"
@@ -178,7 +109,7 @@ def _zero_points(g: _Graph) -> Iterator[tuple[str, str]]:
             )
 
 
-def _scales(g: _Graph) -> Iterator[tuple[str, str]]:
+def _scales(g: Graph) -> Iterator[tuple[str, str]]:
     for node in g.nodes(Q, DQ):
         value = g.values.get(node.input[1])
         if value is None:
@@ -187,7 +118,7 @@ def _scales(g: _Graph) -> Iterator[tuple[str, str]]:
             yield node.name, "has a scale that is not a positive float32"
 
 
-def _pairs(g: _Graph) -> Iterator[tuple[str, str]]:
+def _pairs(g: Graph) -> Iterator[tuple[str, str]]:
     for node in g.nodes(Q):
         takers = g.consumers.get(node.output[0], [])
         for taker in takers:
@@ -205,7 +136,7 @@ def _pairs(g: _Graph) -> Iterator[tuple[str, str]]:
             )
 
 
-def _same(g: _Graph, first: onnx.NodeProto, second: onnx.NodeProto) -> bool:
+def _same(g: Graph, first: onnx.NodeProto, second: onnx.NodeProto) -> bool:
     for i in (1, 2):
         a, b = (g.values.get(node.input[i]) if len(node.input) > i else None for node in (first, second))
         if a is None or b is None or a.shape != b.shape or not np.array_equal(a, b):
@@ -213,23 +144,41 @@ def _same(g: _Graph, first: onnx.NodeProto, second: onnx.NodeProto) -> bool:
     return True
 
 
-def _granularity(g: _Graph) -> Iterator[tuple[str, str]]:
+def _granularity(g: Graph) -> Iterator[tuple[str, str]]:
     for node in g.nodes(Q):
         scale = g.values.get(node.input[1])
-        if scale is None or scale.size <= 1:
+        if scale is None:
             continue
         if node.input[0] not in g.constants:
-            yield node.name, "has a scale for each channel of an activation; only weights may"
+            if scale.size > 1:
+                yield node.name, "has a scale for each channel of an activation; only weights may"
             continue
-        axis = attributes(node).get("axis", 1)
-        for dq in g.consumers.get(node.output[0], []):
-            for user in g.consumers.get(dq.output[0], []):
-                wanted = _WEIGHT_AXIS.get(user.op_type)
-                if wanted is not None and axis != wanted:
-                    yield node.name, f"has scales along axis {axis}, {user.op_type} wants them along {wanted}"
+        weight = g.values.get(node.input[0])
+        users = [
+            user for dq in g.consumers.get(node.output[0], []) for user in g.consumers.get(dq.output[0], [])
+        ]
+        for user in users:
+            if weight is not None and user.op_type in _WEIGHTED:
+                yield from ((node.name, text) for text in _weight_scales(node, user, weight.shape, scale))
 
 
-def _weighted_inputs(g: _Graph) -> Iterator[tuple[str, str]]:
+def _weight_scales(
+    q: onnx.NodeProto, user: onnx.NodeProto, shape: tuple[int, ...], scale: np.ndarray
+) -> Iterator[str]:
+    """What is wrong with a weight's scales: there is one for each output channel."""
+    wanted = {"Conv": 0, "ConvTranspose": 1, "Gemm": 0 if attributes(user).get("transB", 0) else 1}.get(
+        user.op_type, len(shape) - 1
+    )
+    axis = attributes(q).get("axis", 1) % len(shape)
+    if scale.size == 1 and shape[wanted] > 1:
+        yield f"has one scale for all {shape[wanted]} channels of this {user.op_type}'s weight"
+    elif scale.size > 1 and axis != wanted:
+        yield f"has scales along axis {axis}, {user.op_type} wants them along {wanted}"
+    elif scale.size != shape[wanted]:
+        yield f"has {scale.size} scales for {shape[wanted]} channels"
+
+
+def _weighted_inputs(g: Graph) -> Iterator[tuple[str, str]]:
     for node in g.nodes(*_WEIGHTED):
         data, weight = (g.quantized(g.moved_from(name)) for name in node.input[:2])
         if data != weight:
@@ -237,13 +186,13 @@ def _weighted_inputs(g: _Graph) -> Iterator[tuple[str, str]]:
             yield node.name, f"{node.op_type} has its {other} quantized and its {which} not"
 
 
-def _biases(g: _Graph) -> Iterator[tuple[str, str]]:
+def _biases(g: Graph) -> Iterator[tuple[str, str]]:
     for node in g.nodes("Conv", "ConvTranspose", "Gemm"):
         if len(node.input) > 2 and node.input[2] and g.quantized(node.input[2]):
             yield node.name, f"the bias of this {node.op_type} is quantized"
 
 
-def _additions(g: _Graph) -> Iterator[tuple[str, str]]:
+def _additions(g: Graph) -> Iterator[tuple[str, str]]:
     for node in g.nodes("Add"):
         if any(name in g.constants for name in node.input):
             continue
@@ -252,7 +201,29 @@ def _additions(g: _Graph) -> Iterator[tuple[str, str]]:
             yield node.name, "one branch of this Add is quantized and the other is not"
 
 
-def _outputs(g: _Graph) -> Iterator[tuple[str, str]]:
+def _placement(g: Graph) -> Iterator[tuple[str, str]]:
+    """Q and DQ stand on the inputs of what computes in INT8, not on the outputs of what did."""
+    for node in g.nodes(DQ):
+        if not any(
+            _leads_to_int8(g, user) for user in g.consumers.get(node.output[0], [])
+        ) and not _is_output(g, node):
+            yield node.name, "quantizes what no weighted operator and no Add takes"
+
+
+def _leads_to_int8(g: Graph, node: onnx.NodeProto) -> bool:
+    if node.op_type in (*_WEIGHTED, "Add"):
+        return True
+    return node.op_type in (*MOVES, *_COMMUTES) and any(
+        _leads_to_int8(g, user) for output in node.output for user in g.consumers.get(output, [])
+    )
+
+
+def _is_output(g: Graph, node: onnx.NodeProto) -> bool:
+    """Whether that breaks the rule of the outputs already."""
+    return any(value.name in node.output for value in g.graph.output)
+
+
+def _outputs(g: Graph) -> Iterator[tuple[str, str]]:
     for value in g.graph.output:
         node = g.made_by(value.name, Q, DQ)
         if node is not None:
@@ -272,13 +243,14 @@ RULES: dict[str, _Rule] = {
     "weighted-inputs": _weighted_inputs,
     "biases": _biases,
     "additions": _additions,
+    "placement": _placement,
     "outputs": _outputs,
 }
 
 
 def violations(model: onnx.ModelProto, device: TensorRt) -> list[Violation]:
     """Every rule that a network breaks, in the order of `RULES`."""
-    graph = _Graph(model, device)
+    graph = Graph(model, device)
     return [Violation(rule, node, text) for rule, check in RULES.items() for node, text in check(graph)]
 
 

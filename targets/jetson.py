@@ -14,7 +14,8 @@ from edge_ad.compile.capture import Captured
 from edge_ad.compile.onnx_lowering import MODEL, lower_onnx
 from edge_ad.compile.qdq import Feeds, quantize_symmetric
 from edge_ad.compile.target import Calibration, Lowered, Precision, Target
-from edge_ad.compile.tensorrt_rules import TensorRt, require
+from edge_ad.compile.tensorrt_graph import TensorRt
+from edge_ad.compile.tensorrt_rules import require
 
 WORKSPACE_MB = 1024
 _BASIS = "not measured on a Jetson; what a step of INT8 or FP16 rounding may move an output by"

@@ -56,7 +56,7 @@ def command(
     """Put a bundle on a device: a folder of this machine, devices that ssh reaches, or a board.
 
     Over ssh, with the keys and the configuration that you have, a device that has edge-ad installed gets the files that
-    it lacks, and does there what happens in a folder here; several are flashed at once (docs/ssh.md).
+    it lacks, and does there what happens in a folder here; several are flashed at once (docs/deployment.md).
 
     Into a folder it is copied, every digest is checked, and its golden vectors run with the engine there. On a board
     the model image is sent over the link, and the board checks it and runs its golden vectors. Only then does it go
@@ -164,13 +164,14 @@ def _flash_folder(
                     "count": golden.count,
                     "worst_error": golden.worst_error,
                     "allowed": golden.allowed,
+                    "ran_on": golden.ran_on,
                 },
             }
         )
         return
     out.print(
         f"golden vectors: {golden.count} of {golden.count} agree (worst difference {golden.worst_error:.2g}, "
-        f"allowed {golden.allowed:.2g})",
+        f"allowed {golden.allowed:.2g}) on {golden.ran_on}",
         soft_wrap=True,
     )
     out.print(f"live at {address}: {result.digest}", soft_wrap=True)

@@ -129,7 +129,7 @@ def _as_json(result: Outcome | _Failed) -> dict[str, Any]:
 
 def _show(results: Sequence[Outcome | _Failed], options: Options) -> None:
     table = Table(box=None, pad_edge=False)
-    for name in ("device", "outcome", "payload", "live", "previous"):
+    for name in ("device", "outcome", "payload", "engine", "live", "previous"):
         table.add_column(name, no_wrap=True)
     for name in ("sent", "golden, worst", "seconds"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -157,6 +157,7 @@ def _row(result: Outcome | _Failed, options: Options) -> list[str]:
             result.address,
             "would be flashed",
             plan.target,
+            plan.device.engines.get(plan.engine, "-"),
             live,
             previous,
             sent,
@@ -168,9 +169,15 @@ def _row(result: Outcome | _Failed, options: Options) -> list[str]:
         outcome += f", {done.restarted} up"
     golden = f"{done.worst_error:.2g} of {done.allowed:.2g}"
     return [
-        result.address, outcome, done.target, done.digest[:12], (done.previous or "none")[:12], sent, golden,
-        f"{result.elapsed_s:.1f}",
+        result.address, outcome, done.target, _engine(done.ran_on), done.digest[:12],
+        (done.previous or "none")[:12], sent, golden, f"{result.elapsed_s:.1f}",
     ]  # fmt: skip
+
+
+def _engine(ran_on: str) -> str:
+    """`onnxruntime 1.23.0 (tensorrt, ARMv8, int8)` to `onnxruntime tensorrt`."""
+    engine, _, rest = ran_on.partition(" ")
+    return f"{engine} {rest.partition('(')[2].partition(',')[0]}".strip().lower() or "-"
 
 
 @contextmanager

@@ -78,9 +78,7 @@ def command(
         if band is not None and band.lower < value <= band.upper:
             verdict += ", uncertain"
         out.print(f"{index}: score {value:.6g}{verdict}")
-    out.print(
-        f"{payload.target} on {info.engine} {info.version} ({info.provider}, {info.isa}, {info.precision})"
-    )
+    out.print(f"{payload.target} on {info}", soft_wrap=True)
 
 
 def _read(path: Path, spec: InputSpec) -> np.ndarray:

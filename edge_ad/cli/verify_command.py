@@ -46,7 +46,9 @@ def command(
             f"'{result.worst_output}', allowed {result.allowed:.2g})",
             soft_wrap=True,
         )
-        out.print(f"on {info.engine} {info.version}, {info.isa}, {info.precision}", soft_wrap=True)
+        out.print(f"on {info}", soft_wrap=True)
+        if "nodes" in info.details:
+            out.print(f"nodes: {info.details['nodes']}", soft_wrap=True)
         if info.details.get("stack", "0") != "0":
             arena, static, stack, used = (
                 int(info.details[key]) for key in ("arena", "static", "stack", "stack_used")

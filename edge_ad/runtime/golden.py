@@ -8,7 +8,7 @@ import os
 import time
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,7 @@ class GoldenResult:
 
     worst_output, worst_vector (from 0) and worst_error: where the difference uses up most of what is allowed, and
     how large it is, in that output's unit; infinite where a value is not finite. allowed: the largest difference
-    that passes there. elapsed_s: time of all inferences and scores.
+    that passes there. elapsed_s: time of all inferences and scores. ran_on: engine and provider.
     """
 
     passed: bool
@@ -40,6 +40,7 @@ class GoldenResult:
     worst_error: float
     allowed: float
     elapsed_s: float
+    ran_on: str = ""
 
     def require(self, *, where: str | os.PathLike[str] | None = None) -> None:
         """Raise ParityError, naming the worst difference, unless every vector agrees."""
@@ -109,7 +110,7 @@ def check_golden(payload: Payload, folder: Path, engine: Engine) -> GoldenResult
         for key in _keys(payload.outputs)
         for result in _compare(key, [g[key] for g in got], references[key], payload.golden, elapsed_s, path)
     ]
-    return max(results, key=_share_of_allowed)
+    return replace(max(results, key=_share_of_allowed), ran_on=str(engine.describe()))
 
 
 def golden_inputs(payload: Payload, folder: Path) -> list[Tensor]:

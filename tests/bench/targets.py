@@ -1,7 +1,9 @@
 """What each target's compiler does to the scores: the drift tables of docs/results.md, through the command line.
 
-    python tests/bench/targets.py --work work/results            (EfficientAD's and FADeR's fits of results.py are kept)
-    python tests/bench/targets.py --work work/results --detector tspulse
+    python tests/bench/targets.py --work work/targets
+    python tests/bench/targets.py --work work/targets --detector tspulse
+
+Fits and compiles that are there already are kept, so that an interrupted run goes on.
 
 All payloads of one bundle, judged on the same test data. The Jetson's run on ONNX Runtime's CPU provider, which
 computes the same graph; their speed says nothing of a Jetson and is left out. Prints Markdown.
@@ -50,13 +52,22 @@ def cases(shared: Path, work: Path) -> list[Case]:
     """Every set of every detector; folders that commands need are put together below `work`."""
     images = [shared / "images" / name for name in IMAGES]
     fader = ["--preset", "micro", "--steps", "400"]
-    small = ["--preset", "small", "--steps", "600"]
     return [
-        *(Case("fader", one.name, one, f"{one.name}-fader-micro", 0.05, fader) for one in images),
-        Case("starnet", "kitti_drive_a", recorded_scans(shared, work), "kitti-starnet", 0.25, []),
-        Case("tspulse", "asd", servers(shared, work), "asd-tspulse", 0.02, ["--steps", "600"]),
-        *(Case("efficientad", one.name, one, f"{one.name}-small", 0.05, small) for one in images),
-    ]
+        *(
+            Case(f"efficientad {preset}", one.name, one, f"{one.name}-{preset}", 0.05,
+                 ["--preset", preset, "--steps", str(steps)])
+            for preset, steps in (("micro", 300), ("tiny", 200)) for one in images
+        ),
+        *(Case("fader micro", one.name, one, f"{one.name}-fader-micro", 0.05, fader) for one in images),
+        Case("starnet small, the score that the fit chose", "kitti_drive_a", recorded_scans(shared, work),
+             "kitti-starnet", 0.25, []),
+        Case("starnet small, --score mahalanobis", "kitti_drive_a", recorded_scans(shared, work),
+             "kitti-mahalanobis", 0.25, ["--score", "mahalanobis", "--steps", "100"]),
+        *(
+            Case("tspulse tiny", name, machines(shared, work, name), f"{name}-tspulse", 0.02, ["--steps", "600"])
+            for name in ("asd", "smd")
+        ),
+    ]  # fmt: skip
 
 
 def recorded_scans(shared: Path, work: Path) -> Path:
@@ -78,10 +89,10 @@ def recorded_scans(shared: Path, work: Path) -> Path:
     return data
 
 
-def servers(shared: Path, work: Path) -> Path:
-    """The three servers of ASD, as one set."""
-    data = work / "asd"
-    for server in sorted((shared / "series" / "asd").glob("omi-*")):
+def machines(shared: Path, work: Path, name: str) -> Path:
+    """The servers of ASD or SMD, as one set."""
+    data = work / name
+    for server in sorted(path for path in (shared / "series" / name).iterdir() if path.is_dir()):
         for part, folder in (("train", "train/good"), ("test", "test/server")):
             (data / folder).mkdir(parents=True, exist_ok=True)
             shutil.copy(server / f"{part}.csv.gz", data / folder / f"{server.name}.csv.gz")
@@ -92,7 +103,7 @@ def report(case: Case, work: Path) -> dict[str, Any]:
     """Fit unless there is a model, compile for every target, and return the compile report."""
     model, printed = work / case.model, work / f"{case.model}-targets.json"
     if not (model / "model.json").exists():
-        edge_ad("fit", case.detector, "--data", case.data, "--out", model, *case.fit)
+        edge_ad("fit", case.detector.split()[0], "--data", case.data, "--out", model, *case.fit)
     if not printed.exists():
         targets = [word for name in TARGETS for word in ("--target", name)]
         text = edge_ad(
@@ -123,15 +134,23 @@ def row(case: Case, payload: dict[str, Any]) -> list[str]:
 
 @click.command(help=__doc__.splitlines()[0])
 @click.option("--work", type=click.Path(path_type=Path), required=True, help="Folder for models and bundles.")
-@click.option("--detector", "chosen", multiple=True, help="Only these.")
-def main(work: Path, chosen: tuple[str, ...]) -> None:
+@click.option(
+    "--detector",
+    "detectors",
+    multiple=True,
+    help="Only these: 'efficientad micro', fader, or a model's folder.",
+)
+@click.option("--set", "sets", multiple=True, help="Only these sets.")
+def main(work: Path, detectors: tuple[str, ...], sets: tuple[str, ...]) -> None:
     shared = Path(os.environ.get("EDGE_AD_DATA", ROOT.parent / "shared" / "data"))
     work.mkdir(parents=True, exist_ok=True)
     heads = ["set", "payload", "AUROC float", "compiled", "change", "rank correlation", "mean shift", "spread",
              "verdicts changed, float threshold", "own threshold"]  # fmt: skip
     before = None
     for case in cases(shared, work):
-        if chosen and case.detector not in chosen:
+        if detectors and not {case.detector, case.detector.split()[0], case.model} & {*detectors}:
+            continue
+        if sets and case.name not in sets:
             continue
         if case.detector != before:
             print(

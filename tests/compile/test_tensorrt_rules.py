@@ -11,7 +11,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edge_ad.compile.onnx_graphs import attributes
 from edge_ad.compile.qdq import quantize_for_cpu, quantize_symmetric
-from edge_ad.compile.tensorrt_rules import RULES, TensorRt, require, violations
+from edge_ad.compile.tensorrt_graph import TensorRt
+from edge_ad.compile.tensorrt_rules import RULES, require, violations
 from edge_ad.errors import TargetError
 from edge_ad.targets.jetson import NANO, ORIN, XAVIER
 
@@ -66,6 +67,10 @@ def constant(model: onnx.ModelProto, name: str, value: np.ndarray) -> None:
 
 def value(model: onnx.ModelProto, name: str) -> np.ndarray:
     return numpy_helper.to_array(next(one for one in model.graph.initializer if one.name == name)).copy()
+
+
+def taker(model: onnx.ModelProto, of: onnx.NodeProto) -> onnx.NodeProto:
+    return next(one for one in model.graph.node if of.output[0] in one.input)
 
 
 def bypass(model: onnx.ModelProto, user: str, index: int) -> None:
@@ -137,6 +142,17 @@ def break_granularity(model: onnx.ModelProto) -> str:
     return one.name
 
 
+def break_placement(model: onnx.ModelProto) -> str:
+    """Q and DQ behind the first convolution, before its Relu."""
+    q, dq = first(model, "QuantizeLinear"), first(model, "DequantizeLinear")
+    node(model, "relu").input[0] = "c1_dq"
+    model.graph.node.extend([
+        helper.make_node("QuantizeLinear", ["c1", q.input[1], q.input[2]], ["c1_q"], "late_q"),
+        helper.make_node("DequantizeLinear", ["c1_q", dq.input[1], dq.input[2]], ["c1_dq"], "late_dq"),
+    ])  # fmt: skip
+    return "late_dq"
+
+
 def break_weighted_inputs(model: onnx.ModelProto) -> str:
     bypass(model, "conv2", 1)
     return "conv2"
@@ -185,6 +201,43 @@ def test_a_file_that_breaks_a_rule_is_refused_by_that_rule_at_its_node(
     assert (rule, place) in {(one.rule, one.node) for one in found}, found
     with pytest.raises(TargetError, match=r"network\.onnx: TensorRT 10\.3 would not take the network"):
         require(broken, ORIN, where="network.onnx")
+
+
+@pytest.mark.parametrize(
+    ("scales", "said"),
+    [(1, "one scale for all 4 channels of this Conv's weight"), (3, "3 scales for 4 channels")],
+)
+def test_a_weight_has_a_scale_for_each_of_its_channels(
+    sound: onnx.ModelProto, scales: int, said: str
+) -> None:
+    broken = onnx.ModelProto()
+    broken.CopyFrom(sound)
+    q = first(broken, "QuantizeLinear", of_weight=True)
+    for one in (q, taker(broken, q)):
+        constant(broken, one.input[1], np.full(scales, 0.1, np.float32))
+        constant(broken, one.input[2], np.zeros(scales, np.int8))
+    found = {(one.rule, one.node): one.text for one in violations(broken, ORIN)}
+    assert said in found["granularity", q.name]
+
+
+@pytest.mark.parametrize(("transposed", "wanted"), [(0, 1), (1, 0)])
+def test_the_axis_of_a_matrixs_scales_is_that_of_its_outputs(transposed: int, wanted: int) -> None:
+    rng = np.random.default_rng(0)
+    weight = rng.normal(size=(5, 3) if transposed else (3, 5)).astype(np.float32)
+    graph = helper.make_graph(
+        [helper.make_node("Gemm", ["x", "w"], ["y"], "gemm", transB=transposed)], "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, (1, 3))],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, (1, 5))], [numpy_helper.from_array(weight, "w")],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    made = quantize_symmetric(model, [{"x": rng.normal(size=(1, 3)).astype(np.float32)} for _ in range(4)])
+    assert violations(made, ORIN) == []
+    q = first(made, "QuantizeLinear", of_weight=True)
+    assert attributes(q)["axis"] % 2 == wanted
+    for attribute in q.attribute:
+        if attribute.name == "axis":
+            attribute.i = 1 - wanted
+    assert any(f"Gemm wants them along {wanted}" in one.text for one in violations(made, ORIN))
 
 
 def test_a_gpu_without_int8_takes_no_quantized_file(sound: onnx.ModelProto) -> None:

@@ -45,6 +45,45 @@ def test_it_runs_and_says_what_runs(model: Path) -> None:
     engine.close()
 
 
+def test_what_does_not_run_where_it_was_asked_to_is_said(
+    model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A provider that is not there, and one that fails when it is opened."""
+    asked = {"providers": ["tensorrt", "cuda", "cpu"], "cache": tmp_path}
+    assert "fallback" not in OnnxRuntimeEngine(model).describe().details
+    if "TensorrtExecutionProvider" not in ort.get_available_providers():
+        told = OnnxRuntimeEngine(model, **asked).describe().details["fallback"]
+        assert told.startswith("runs on cpu, not on tensorrt: tensorrt is not in this ONNX Runtime")
+    monkeypatch.setattr(
+        ort, "get_available_providers", lambda: [f"{n}ExecutionProvider" for n in ("Tensorrt", "CPU")]
+    )
+    real = ort.InferenceSession
+
+    def session(path: str, options: object, *, providers: list, enable_fallback: int) -> object:
+        assert not enable_fallback
+        if providers[0][0] == "TensorrtExecutionProvider":
+            raise RuntimeError("libnvinfer.so.10: no such file")
+        return real(path, options, providers=providers)
+
+    monkeypatch.setattr(ort, "InferenceSession", session)
+    engine = OnnxRuntimeEngine(model, **asked)
+    np.testing.assert_array_equal(engine.infer(np.float32([[1, 2, 3]]))["y"], [[3, 5, 7]])
+    assert "tensorrt failed (libnvinfer.so.10: no such file)" in engine.describe().details["fallback"]
+    with pytest.raises(EngineError, match="libnvinfer"):
+        OnnxRuntimeEngine(model, **asked, require="tensorrt")
+
+
+def test_an_engine_cache_that_cannot_be_written_is_one_line(
+    model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(
+        ort, "get_available_providers", lambda: ["TensorrtExecutionProvider", "CPUExecutionProvider"]
+    )
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(EngineError, match=r"engine cannot be kept there .* set EDGE_AD_CACHE"):
+        OnnxRuntimeEngine(model, providers=["tensorrt", "cpu"], cache=tmp_path / "file")
+
+
 @pytest.mark.parametrize("wrong", [np.zeros((1, 4), np.float32), np.zeros((1, 3), np.float64)])
 def test_another_shape_or_type_is_refused(model: Path, wrong: np.ndarray) -> None:
     with pytest.raises(EngineError, match=r"the network takes \(1, 3\) float32"):
@@ -67,7 +106,10 @@ def test_a_required_provider_that_leaves_nodes_to_another_is_an_error(model: Pat
         EngineError, match="does not run all of the network; 40 nodes on CUDAExecutionProvider"
     ):
         engine._check_required("cpu", model)
-    assert engine.describe().provider == "cuda" and engine.describe().details == {"nodes": "cpu 1, cuda 40"}
+    engine._asked = "cuda"
+    info = engine.describe()
+    assert info.provider == "cuda" and info.details["nodes"] == "cpu 1, cuda 40"
+    assert info.details["fallback"] == "1 on cpu of 41 nodes, the others on cuda"
 
 
 def test_the_nodes_of_each_provider_are_counted_from_a_real_profile(model: Path) -> None:
@@ -95,7 +137,8 @@ def test_a_node_that_ran_twice_counts_once(tmp_path: Path) -> None:
 
 def test_built_engines_are_kept_by_file_and_gpu(model: Path, tmp_path: Path) -> None:
     one = engine_cache(model, "NVIDIA Jetson Orin Nano", tmp_path / "c")
-    assert one.name.endswith("-nvidia-jetson-orin-nano") and one.parent == tmp_path / "c" / "tensorrt"
+    assert one.name.endswith(f"-nvidia-jetson-orin-nano-ort{ort.__version__}")
+    assert one.parent == tmp_path / "c" / "tensorrt"
     assert engine_cache(model, "Jetson AGX Xavier", tmp_path / "c") != one
     model.write_bytes(model.read_bytes() + b" ")
     assert engine_cache(model, "NVIDIA Jetson Orin Nano", tmp_path / "c") != one

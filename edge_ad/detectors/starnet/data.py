@@ -11,17 +11,17 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from edge_ad.bundle.manifest import InputSpec, PreprocessSpec, WindowSpec
+from edge_ad.bundle.manifest import InputSpec, PreprocessSpec
 from edge_ad.data.inputs import Acquired, find_normals
-from edge_ad.data.series_splits import SeriesSplits, WindowSet, find_series_splits, split_series, survey
+from edge_ad.data.series_splits import SeriesSplits
 from edge_ad.data.splits import SCANS, Splits, find_splits, split_normals, train_good
 from edge_ad.detectors.starnet.config import StarNetConfig
+from edge_ad.detectors.vectors import prepare_vectors
 from edge_ad.errors import DataError
 from edge_ad.runtime.preprocess import preprocess
 from edge_ad.runtime.scan_images import bev_histogram_spec, range_image_spec
 from edge_ad.runtime.scan_rings import count_rings
 from edge_ad.runtime.scans import Points, list_scans, read_scan
-from edge_ad.runtime.series.standardise import standardise_spec
 
 BEV_HEIGHT_M = (-3.0, 5.0)
 _SURVEYED = 8  # scans that sensor and scene are taken from
@@ -53,21 +53,8 @@ def prepare(config: StarNetConfig, root: Path) -> Prepared:
 
 
 def _vectors(config: StarNetConfig, root: Path) -> Prepared:
-    facts = survey(root)
-    window = WindowSpec(length=1, hop=1, rate_hz=None, channels=facts.channels)
-    splits = split_series(root, facts, window, config.holdout)
-    sets = find_series_splits(splits, root, window)
-    rows = np.concatenate(list(sets.fit)).astype(np.float64)
-    spread = rows.std(axis=0)
-    spec = standardise_spec(rows.mean(axis=0).tolist(), np.where(spread > 0, spread, 1.0).tolist())
-    input_ = InputSpec(
-        modality="series", shape=(1, len(facts.channels), 1), dtype="float32", preprocess=spec, window=window
-    )
-    return Prepared(input_, splits, _windows(spec, sets.fit), _windows(spec, sets.calibration))
-
-
-def _windows(spec: PreprocessSpec, windows: WindowSet) -> Tensor:
-    return _stack(spec, list(windows))
+    found = prepare_vectors(root, 1, config.holdout)
+    return Prepared(found.input, found.splits, found.fit, found.calibration)
 
 
 def _stack(spec: PreprocessSpec, inputs: list[Acquired]) -> Tensor:

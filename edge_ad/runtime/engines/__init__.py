@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,15 +11,17 @@ from edge_ad.bundle.manifest import Payload
 from edge_ad.errors import EngineError
 from edge_ad.runtime.engines.base import Engine
 
+log = logging.getLogger(__name__)
+
 
 def open_engine(
     payload: Payload, folder: Path, *, require_provider: str | None = None, **overrides: Any
 ) -> Engine:
     """Load a payload whose files lie under `folder`, with its own options unless overridden (e.g. `threads=1`).
 
-    require_provider: cpu, cuda or tensorrt, which has to run all of it. Raises EngineError for an unknown engine, a
-    network that it refuses or that provider does not run, MissingDependencyError when the engine's package is not
-    installed.
+    require_provider: cpu, cuda or tensorrt, which has to run all of it; without it, what runs elsewhere than the
+    payload asks for is logged as a warning. Raises EngineError for an unknown engine, a network that it refuses or that
+    provider does not run, MissingDependencyError when the engine's package is not installed.
     """
     parts = {name: folder / model for name, model in payload.parts.items()}
     if require_provider is not None and payload.engine == "onnxruntime":
@@ -32,6 +35,9 @@ def open_engine(
             f"{runs.engine} ({runs.provider})",
             hint="choose another --target, or leave the requirement out",
         )
+    for one in (engine, *engine.parts.values()):
+        if told := one.describe().details.get("fallback"):
+            log.warning("%s: %s", payload.target, told)
     return engine
 
 

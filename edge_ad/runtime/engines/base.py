@@ -14,7 +14,8 @@ Tensor = npt.NDArray[np.generic]
 
 @dataclass(frozen=True)
 class EngineInfo:
-    """What an engine says of itself. `provider` is the one in use, not the one asked for."""
+    """What an engine says of itself. `provider` is the one in use, not the one asked for; where the two differ, or
+    others have a share, `details["fallback"]` says so in a clause for people."""
 
     engine: str
     version: str
@@ -23,6 +24,9 @@ class EngineInfo:
     threads: int
     precision: str
     details: dict[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.engine} {self.version} ({self.provider}, {self.isa}, {self.precision})"
 
 
 class Engine(Protocol):

@@ -30,9 +30,9 @@ _TYPES = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8, "tensor(int8)"
 class OnnxRuntimeEngine:
     """An ONNX file with static shapes. Of the providers that are asked for, the first that is there comes first.
 
-    A provider that cannot take a node leaves it to the next one: `describe` counts who really has which nodes, and
-    `require` makes that an error. TensorRT builds its engine on the device, at the first start (minutes), and keeps it
-    in a folder named after the file's digest and the GPU.
+    A provider that is not there, fails, or cannot take a node leaves that to the next one: `describe` says so and
+    counts who really has which nodes, and `require` makes it an error. TensorRT builds its engine on the device, at the
+    first start (minutes), and keeps it in a folder named after the file's digest, the GPU and ONNX Runtime's version.
     """
 
     def __init__(
@@ -58,6 +58,10 @@ class OnnxRuntimeEngine:
         self._threads = threads
         there = onnxruntime.get_available_providers()
         wanted = [name for name in providers if PROVIDERS[name] in there]
+        self._asked, self._failed = (
+            providers[0],
+            [f"{name} is not in this ONNX Runtime" for name in providers if PROVIDERS[name] not in there],
+        )
         if require is not None and PROVIDERS[require] not in there:
             raise EngineError(
                 f"the provider '{require}' is required and is not in this ONNX Runtime",
@@ -72,13 +76,9 @@ class OnnxRuntimeEngine:
             (PROVIDERS[name], _provider_options(name, model, precision, workspace_mb, cache))
             for name in chosen
         ]
-        try:
-            self._session, self._nodes = _opened(
-                onnxruntime, model, options, configured, profile=chosen[0] != "cpu"
-            )
-        except Exception as error:  # its exceptions share no base class
-            cause = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-            raise EngineError(f"ONNX Runtime refuses the network ({cause})", where=model) from error
+        self._session, self._nodes = self._open(
+            onnxruntime, model, options, configured, strict=require is not None
+        )
         self._input = self._session.get_inputs()[0]
         self._names = [output.name for output in self._session.get_outputs()]
         self._providers = self._session.get_providers()
@@ -101,16 +101,45 @@ class OnnxRuntimeEngine:
             raise EngineError(f"ONNX Runtime failed ({str(error).strip().splitlines()[0]})") from error
         return dict(zip(self._names, results, strict=True))
 
+    def _open(
+        self, onnxruntime: Any, model: Path, options: Any, providers: list[tuple[str, dict[str, Any]]], *, strict: bool
+    ) -> tuple[Any, dict[str, int]]:  # fmt: skip
+        """A session with these providers; unless `strict`, without those at the front that fail. Raises EngineError."""
+        try:
+            return _opened(
+                onnxruntime, model, options, providers, profile=providers[0][0] != PROVIDERS["cpu"]
+            )
+        except Exception as error:  # its exceptions share no base class
+            cause = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+            if strict or len(providers) == 1:
+                raise EngineError(f"ONNX Runtime refuses the network ({cause})", where=model) from error
+            self._failed.append(f"{_short(providers[0][0])} failed ({cause})")
+            options.enable_profiling = False
+            return self._open(onnxruntime, model, options, providers[1:], strict=strict)
+
     def describe(self) -> EngineInfo:
         """The provider that has most of the network, and how many nodes each one has."""
-        names = {full: short for short, full in PROVIDERS.items()}
         first = max(self._nodes, key=lambda name: self._nodes[name]) if self._nodes else self._providers[0]
-        told = ", ".join(f"{names.get(name, name)} {count}" for name, count in sorted(self._nodes.items()))
+        told = ", ".join(f"{_short(name)} {count}" for name, count in sorted(self._nodes.items()))
         threads = self._threads or len(os.sched_getaffinity(0))
+        details = {"nodes": told} if told else {}
+        if fallback := self._fallback(first):
+            details["fallback"] = fallback
         return EngineInfo(
-            engine="onnxruntime", version=self._version, provider=names.get(first, first), isa=cpu_isa(),
-            threads=threads, precision=self._precision, details={"nodes": told} if told else {},
+            engine="onnxruntime", version=self._version, provider=_short(first), isa=cpu_isa(),
+            threads=threads, precision=self._precision, details=details,
         )  # fmt: skip
+
+    def _fallback(self, first: str) -> str:
+        """What does not run where the payload would have it, in one clause; empty when all of it does."""
+        others = {name: count for name, count in self._nodes.items() if name != PROVIDERS[self._asked]}
+        if first != PROVIDERS[self._asked]:
+            why = "; ".join(self._failed) or "the others left it"
+            return f"runs on {_short(first)}, not on {self._asked}: {why}"
+        if others:
+            told = ", ".join(f"{count} on {_short(name)}" for name, count in sorted(others.items()))
+            return f"{told} of {sum(self._nodes.values())} nodes, the others on {self._asked}"
+        return ""
 
     def close(self) -> None:
         """Close the parts; ONNX Runtime frees the network with this object."""
@@ -128,17 +157,23 @@ class OnnxRuntimeEngine:
             )  # fmt: skip
 
 
+def _short(provider: str) -> str:
+    """The name that users know a provider by."""
+    return next((short for short, full in PROVIDERS.items() if full == provider), provider)
+
+
 def _opened(
     onnxruntime: Any, model: Path, options: Any, providers: list[tuple[str, dict[str, Any]]], *, profile: bool
 ) -> tuple[Any, dict[str, int]]:
     """A session, and how many nodes each provider has; that is found out by one profiled inference, and only where
     nodes may be elsewhere than on the CPU."""
+    # ONNX Runtime would itself fall back to a CPU, here and in the middle of a run, and print that to standard output.
     if not profile:
-        return onnxruntime.InferenceSession(str(model), options, providers=providers), {}
+        return onnxruntime.InferenceSession(str(model), options, providers=providers, enable_fallback=0), {}
     with tempfile.TemporaryDirectory(prefix="edge-ad-") as folder:
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(folder) / "profile")
-        session = onnxruntime.InferenceSession(str(model), options, providers=providers)
+        session = onnxruntime.InferenceSession(str(model), options, providers=providers, enable_fallback=0)
         feeds = {i.name: np.zeros(i.shape, _TYPES.get(i.type, np.float32)) for i in session.get_inputs()}
         session.run(None, feeds)
         return session, nodes_by_provider(Path(session.end_profiling()))
@@ -161,7 +196,13 @@ def _provider_options(
     if name != "tensorrt":
         return {}
     folder = engine_cache(model, gpu_name(), cache)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EngineError(
+            f"TensorRT's engine cannot be kept there ({error.strerror})", where=folder,
+            hint="set EDGE_AD_CACHE to a folder that may be written",
+        ) from error  # fmt: skip
     return {
         "trt_engine_cache_enable": True,
         "trt_engine_cache_path": str(folder),
@@ -174,11 +215,18 @@ def _provider_options(
 
 
 def engine_cache(model: Path, gpu: str, cache: Path | None = None) -> Path:
-    """The folder of the engines built from a file on a GPU: another file or GPU, another folder."""
+    """The folder of the engines built from a file on a GPU: another file, GPU or ONNX Runtime (whose release goes with
+    TensorRT's), another folder."""
     root = cache or Path(os.environ.get("EDGE_AD_CACHE") or Path.home() / ".cache" / "edge-ad")
     digest = hashlib.sha256(model.read_bytes()).hexdigest()[:16]
     name = "".join(c if c.isalnum() else "-" for c in gpu.lower()).strip("-") or "unknown"
-    return root / "tensorrt" / f"{digest}-{name}"
+    return root / "tensorrt" / f"{digest}-{name}-ort{_version()}"
+
+
+def _version() -> str:
+    import onnxruntime
+
+    return str(onnxruntime.__version__)
 
 
 def gpu_name() -> str:

@@ -29,12 +29,14 @@ WorkingDirectory={folder}
 Restart=on-failure
 RestartSec=5
 WatchdogSec={watchdog_s}
-TimeoutStartSec=300
+TimeoutStartSec=1800
 TimeoutStopSec=30
 KillSignal=SIGTERM
 {user}
 SupplementaryGroups=video dialout
 StateDirectory={state}
+CacheDirectory={state}
+Environment=EDGE_AD_CACHE=/var/cache/{state}
 NoNewPrivileges=yes
 ProtectSystem=strict
 ProtectHome=read-only
@@ -63,7 +65,8 @@ def unit_text(
     """A unit that runs a station, is restarted when it fails or stands still, and may use cameras and serial ports.
 
     command: what starts edge-ad. user: who it runs as, by default one that systemd makes for it. Its state folder is
-    /var/lib/NAME.
+    /var/lib/NAME, and /var/cache/NAME is where built engines are kept; half an hour to start is for TensorRT, which
+    builds its engine at the first one.
     """
     for text, what in (
         (name, "the unit's name"),

@@ -21,10 +21,11 @@ _CHUNK_BYTES = 1 << 18
 
 @dataclass(frozen=True)
 class Plan:
-    """What a flash would do. missing: members to be sent; sent_bytes: of them."""
+    """What a flash would do. engine: that of the payload. missing: members to be sent; sent_bytes: of them."""
 
     device: Device
     target: str
+    engine: str
     missing: tuple[str, ...]
     sent_bytes: int
 
@@ -145,7 +146,7 @@ def _plan(bundle: Bundle, connection: Connection, target: str | None) -> Plan:
             f"needs {needed / 1e6:.1f} MB there and {device.free_bytes / 1e6:.1f} MB are free", where=where,
             hint="free some space or choose another folder",
         )  # fmt: skip
-    return Plan(device, payload.target, tuple(missing.values()), sent)
+    return Plan(device, payload.target, payload.engine, tuple(missing.values()), sent)
 
 
 def _stream(bundle: Bundle, header: Header, plan: Plan, progress: Progress) -> Iterator[bytes]:

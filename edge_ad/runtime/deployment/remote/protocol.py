@@ -52,7 +52,8 @@ class Header(Spec):
 
 
 class Installed(Spec):
-    """What `receive install` and `receive rollback` answer. restarted: the unit that came up with it."""
+    """What `receive install` and `receive rollback` answer. ran_on: engine and provider that the golden vectors ran on.
+    restarted: the unit that came up with it."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -62,6 +63,7 @@ class Installed(Spec):
     vectors: int
     worst_error: float
     allowed: float
+    ran_on: Text = ""
     restarted: Label | None = None
 
 

@@ -150,7 +150,7 @@ def _installed(done: Deployment, restarted: str | None) -> Installed:
     golden = done.golden
     return Installed(
         digest=done.digest, previous=done.previous, target=done.target, vectors=golden.count,
-        worst_error=golden.worst_error, allowed=golden.allowed, restarted=restarted,
+        worst_error=golden.worst_error, allowed=golden.allowed, ran_on=golden.ran_on, restarted=restarted,
     )  # fmt: skip
 
 
