@@ -10,6 +10,8 @@ from edge_ad.compile.integer.graph import Graph
 from edge_ad.compile.integer.lower import KernelSet, Program, lower
 from edge_ad.compile.integer.striping import choose, striped
 
+STRIPES = "Activations are made"  # how the sentence about stripes begins
+
 
 @lru_cache(maxsize=16)
 def smaller(graph: Graph, kernels: KernelSet) -> Graph:
@@ -33,7 +35,7 @@ def told(program: Program, whole: Program) -> list[str]:
     sizes = [plan(each).size for each in (whole, program)]
     macs = [sum(step.macs for step in each.steps) for each in (whole, program)]
     return [
-        f"Activations are made a few rows at a time: an arena of {sizes[1]:,} bytes instead of {sizes[0]:,}, "
+        f"{STRIPES} a few rows at a time: an arena of {sizes[1]:,} bytes instead of {sizes[0]:,}, "
         f"{len(program.steps)} operators instead of {len(whole.steps)}, and {macs[1] - macs[0]:+,} of {macs[0]:,} "
         "multiply-accumulates; the same to the bit."
     ]

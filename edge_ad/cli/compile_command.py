@@ -143,6 +143,7 @@ def _compile_folder(
         click.echo(report_json(made.report))
         return
     from edge_ad.cli.inspect_command import budget_lines
+    from edge_ad.compile.integer.smaller import STRIPES
     from edge_ad.compile.report.verdict import verdict
 
     for payload in made.report.payloads:
@@ -150,8 +151,10 @@ def _compile_folder(
         out.print(f"[bold]{payload.target}[/bold] ({payload.precision}, {payload.isa})")
         for point in (text.headline, *text.points):
             out.print(f"  - {point.text}", soft_wrap=True, markup=False)
-        for line in budget_lines(payload.budget) if payload.target in made.images else ():
-            out.print(f"  {line}", soft_wrap=True, markup=False)
+        if payload.target in made.images:
+            stripes = [d.text for d in payload.decisions if d.text.startswith(STRIPES)]
+            for line in (*budget_lines(payload.budget), *stripes):
+                out.print(f"  {line}", soft_wrap=True, markup=False)
     for path in written[:2]:
         out.print(f"written {path}", soft_wrap=True)
     out.print(f"bundle {made.bundle} {made.digest}", soft_wrap=True)

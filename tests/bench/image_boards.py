@@ -18,6 +18,8 @@ from typing import Any
 
 import click
 
+from edge_ad.compile.integer.smaller import STRIPES
+
 ROOT = Path(__file__).resolve().parents[2]
 SETS = ("magnetic_tile", "deep_pcb")
 DETECTORS = {"efficientad": ["--steps", "3000"], "fader": ["--steps", "400"]}
@@ -66,7 +68,7 @@ def board_row(detector: str, bundle: Path, target: str, state: Path) -> str:
     verified = json.loads(edge_ad("verify", bundle, *where, "--json"))
     manifest = json.loads(edge_ad("inspect", bundle, "--json"))["manifest"]
     payload = next(p for p in manifest["payloads"] if p["target"] == target)
-    told = next(line for line in payload["decisions"] if line.startswith("Activations"))
+    told = next(line for line in payload["decisions"] if line.startswith(STRIPES))
     whole = int(re.search(r"instead of ([\d,]+)", told)[1].replace(",", ""))  # type: ignore[index]
     parts, counted = payload["budget"]["parts"], verified["engine"]["details"]
     static, stack = int(counted["static"]), int(counted["stack_used"])

@@ -41,7 +41,7 @@ class Chain:
             return self.m.tensor(shape, q.scale, q.zeroPoint)
         return self.m.tensor(shape, float(self.rng.uniform(0.02, 0.08)), int(self.rng.integers(-60, 60)))
 
-    def _weights(self, shape: tuple[int, ...], axis: int, source: int) -> list[int]:
+    def weights(self, shape: tuple[int, ...], axis: int, source: int) -> list[int]:
         scales = self.rng.uniform(0.004, 0.02, shape[axis]).astype(np.float32)
         data = self.rng.integers(-127, 128, shape).astype(np.int8)
         bias = self.rng.integers(-800, 800, shape[axis]).astype(np.int32)
@@ -73,7 +73,7 @@ class Chain:
         c = self.shape(source)[3]
         wide = int(self.rng.integers(1, 6))
         output = self._tensor((1, *extents, wide))
-        self.m.operator("CONV_2D", [source, *self._weights((wide, *taps, c), 0, source)], [output], "Conv2DOptions", 3,
+        self.m.operator("CONV_2D", [source, *self.weights((wide, *taps, c), 0, source)], [output], "Conv2DOptions", 3,
                         **options, dilationHFactor=1, dilationWFactor=1,
                         fusedActivationFunction=int(self.rng.choice(_ACTIVATIONS)))  # fmt: skip
         return self._add(output)
@@ -85,7 +85,7 @@ class Chain:
         options, taps, extents = window
         c = self.shape(source)[3]
         output = self._tensor((1, *extents, c))
-        self.m.operator("DEPTHWISE_CONV_2D", [source, *self._weights((1, *taps, c), 3, source)], [output],
+        self.m.operator("DEPTHWISE_CONV_2D", [source, *self.weights((1, *taps, c), 3, source)], [output],
                         "DepthwiseConv2DOptions", 3, **options, dilationHFactor=1, dilationWFactor=1,
                         depthMultiplier=1)  # fmt: skip
         return self._add(output)
@@ -154,3 +154,22 @@ class Chain:
     def _add(self, output: int) -> bool:
         self.tensors.append(output)
         return True
+
+
+def first_layers() -> bytes:
+    """Convolution, pool, convolution, pool of an image of 64 x 64 pixels."""
+    chain = Chain(0)
+    m = chain.m
+    m.graph.tensors.clear()
+    x = m.tensor((1, 64, 64, 3), 1.0, -128)
+    for side, depth in ((61, 3), (27, 16)):
+        convolved, pooled = (
+            m.tensor((1, side, side, 16), 0.1, -128),
+            m.tensor((1, side // 2, side // 2, 16), 0.1, -128),
+        )
+        m.operator("CONV_2D", [x, *chain.weights((16, 4, 4, depth), 0, x)], [convolved], "Conv2DOptions", 3, padding=1,
+                   strideH=1, strideW=1, dilationHFactor=1, dilationWFactor=1, fusedActivationFunction=1)  # fmt: skip
+        m.operator("AVERAGE_POOL_2D", [convolved], [pooled], "Pool2DOptions", 2, padding=1, strideH=2, strideW=2,
+                   filterHeight=2, filterWidth=2)  # fmt: skip
+        x = pooled
+    return m.data([0], [x])

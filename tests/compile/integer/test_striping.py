@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from image_chains import Chain
+from image_chains import Chain, first_layers
 from tflite_maker import reference
 
 from edge_ad.compile.integer.arena import plan
@@ -76,30 +76,12 @@ def test_the_form_that_is_chosen_is_never_larger(seed: int) -> None:
 
 def test_early_activations_are_not_whole() -> None:
     """Convolution, pool, convolution, pool at 64 px: only a few rows of the first two activations are in memory."""
-    graph = parse_tflite(_first_layers())
+    graph = parse_tflite(first_layers())
     whole, cut = (build_image(graph, "dsp", stripes=stripes) for stripes in (False, True))
     given, first = 64 * 64 * 3, 61 * 61 * 16
     assert whole.plan.size > given + first
     assert cut.plan.size < given + first // 4
     assert cut.macs < whole.macs  # the last row and column of the first activation are read by nobody
-
-
-def _first_layers() -> bytes:
-    chain = Chain(0)
-    m = chain.m
-    m.graph.tensors.clear()
-    x = m.tensor((1, 64, 64, 3), 1.0, -128)
-    for side, depth in ((61, 3), (27, 16)):
-        convolved, pooled = (
-            m.tensor((1, side, side, 16), 0.1, -128),
-            m.tensor((1, side // 2, side // 2, 16), 0.1, -128),
-        )
-        m.operator("CONV_2D", [x, *chain._weights((16, 4, 4, depth), 0, x)], [convolved], "Conv2DOptions", 3, padding=1,
-                   strideH=1, strideW=1, dilationHFactor=1, dilationWFactor=1, fusedActivationFunction=1)  # fmt: skip
-        m.operator("AVERAGE_POOL_2D", [convolved], [pooled], "Pool2DOptions", 2, padding=1, strideH=2, strideW=2,
-                   filterHeight=2, filterWidth=2)  # fmt: skip
-        x = pooled
-    return m.data([0], [x])
 
 
 def test_no_two_buffers_that_are_alive_at_once_share_memory() -> None:
@@ -117,7 +99,7 @@ def test_no_two_buffers_that_are_alive_at_once_share_memory() -> None:
 
 
 def test_a_node_that_needs_all_rows_is_no_part_of_a_region() -> None:
-    graph = parse_tflite(_first_layers())
+    graph = parse_tflite(first_layers())
     odd = replace(graph, nodes=(replace(graph.nodes[0], kind="SOFTMAX"), *graph.nodes[1:]))
     with pytest.raises(ValueError, match=r"SOFTMAX .* does not go row by row"):
         striped(odd, [Region(0, 2, 4)])
