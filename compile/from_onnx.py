@@ -24,7 +24,7 @@ def stages_for(stages: OnnxStages, opset: int) -> tuple[bytes, bytes, bytes | No
     operator that the opset does not have, and branches or loops that folding leaves.
     """
     front, core, tail = (onnx.load_from_string(one) for one in (stages.front, stages.core, stages.tail))
-    whole = at_most(_folded(merged(core, tail), stages.exact_from), opset)
+    whole = _simplified(merged(core, tail), opset, stages.exact_from)
     for node in whole.graph.node:
         if next(subgraphs(node), None) is not None:
             raise TargetError(
@@ -40,16 +40,16 @@ def stages_for(stages: OnnxStages, opset: int) -> tuple[bytes, bytes, bytes | No
     return front.SerializeToString(), core.SerializeToString(), rest and rest.SerializeToString()
 
 
-def _folded(model: onnx.ModelProto, kept: Sequence[str]) -> onnx.ModelProto:
-    """The network folded, in which these tensors have kept their names; each node has one of its own."""
-    outputs = list(model.graph.output)
-    model.graph.output.extend(
-        typed(model, [name for name in kept if name not in {o.name for o in outputs}]).values()
-    )
-    made = folded(model.SerializeToString())
-    del made.graph.output[:]
-    made.graph.output.extend(outputs)
+def _simplified(model: onnx.ModelProto, opset: int, kept: Sequence[str]) -> onnx.ModelProto:
+    """The network folded, in an opset that is not newer; these tensors have kept their names, each node has one of its
+    own."""
+    own = len(model.graph.output)
+    there = {output.name for output in model.graph.output}
+    model.graph.output.extend(typed(model, [name for name in kept if name not in there]).values())
+    made = folded(model.SerializeToString())  # which leaves outputs their names
     name_nodes(made.graph)
+    made = at_most(made, opset)
+    del made.graph.output[own:]
     return made
 
 

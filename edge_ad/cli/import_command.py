@@ -64,7 +64,7 @@ class _Numbers(click.ParamType):
               "ImageNet.")  # fmt: skip
 @click.option("--bgr", is_flag=True, help="Its channels are blue, green, red.")
 @click.option("--mean", type=_Numbers(float), metavar="A,B,…",
-              help="Subtracted from each of its channels: of pixels in the range of --pixels (0..1 for imagenet), of "
+              help="Subtracted from each of its channels: of pixels from 0 to 1 (to 255 with --pixels 0..255), of "
               "series in the data's own unit.")  # fmt: skip
 @click.option("--std", type=_Numbers(float), metavar="A,B,…", help="What each channel is then divided by.")
 @click.option(

@@ -255,6 +255,18 @@ def test_from_a_named_tensor_on_convolutions_stay_exact_too() -> None:
         assert operators(core).count("Conv") == 2 - kept.count("Conv")
 
 
+def test_a_named_tensor_outlives_folding_and_older_opsets() -> None:
+    """A factor behind a convolution would be folded into it, and Mish has to be written out."""
+    model = by_text("c = Conv(edge_0, w)  s = Mul(c, k)  m = Mish(s)  core_0 = Conv(m, k)")
+    model.opset_import[0].version = 18
+    for opset in (18, 13):
+        _, core, tail = stages_for(stages(model, ("c",)), opset)
+        assert operators(core) == ["Conv"] and operators(tail)[0] == "Mul" and operators(tail)[-1] == "Conv"
+        assert "core_0" not in {
+            name for node in onnx.load_from_string(core).graph.node for name in node.output
+        }
+
+
 def test_branches_and_loops_are_refused_by_name() -> None:
     body = """
         c = Conv(edge_0, w)  m = ReduceMax<keepdims = 0>(c)  zero = Constant<value = float {0.0}>()
