@@ -24,8 +24,8 @@ _FAR = 1 << 16  # beyond every window's range
 class Stream:
     """How measured rows become windows: (channels, rows) int16 or, of `width` 1, int8, by `scale` a step.
 
-    hop: rows from one window to the next. mean, std: of each channel, in the unit that the sensor gives; a window holds
-    (x - mean) / std / scale + zero_point, saturated.
+    hop: rows from one window to the next. mean, std: of each channel, in the unit of float32 rows; a window holds
+    (x - mean) / std / scale + zero_point, saturated. count: what one step of int16 rows is in that unit.
     """
 
     hop: int
@@ -35,6 +35,7 @@ class Stream:
     scale: float
     width: int = 2
     zero_point: int = 0
+    count: float = 1.0
 
     def saturated(self, steps: npt.NDArray[np.int64]) -> npt.NDArray[np.int16]:
         """With the zero point, as integers of the window's range."""
@@ -84,19 +85,18 @@ def decimal_unit(scale: float) -> tuple[int, int]:
 def channel_words(stream: Stream) -> Sequence[bytes]:
     """Of each channel: mean in 1/256, gain and shift for int16 rows; mean and factor for float32 rows."""
     return [
-        _CHANNEL.pack(
-            *integers(mean, std, stream.scale), np.float32(mean), np.float32(1 / (std * stream.scale))
-        )
+        _CHANNEL.pack(*integers(mean, std, stream), np.float32(mean), np.float32(1 / (std * stream.scale)))
         for mean, std in zip(stream.mean, stream.std, strict=True)
     ]
 
 
-def integers(mean: float, std: float, scale: float) -> tuple[int, int, int]:
-    """(mean_q8, gain, shift): ((x * 256 - mean_q8) * gain + 2^(shift - 1)) >> shift is (x - mean) / std / scale."""
-    factor = 1 / (256 * std * scale)
+def integers(mean: float, std: float, stream: Stream) -> tuple[int, int, int]:
+    """mean_q8, gain and shift with which ((x * 256 - mean_q8) * gain + 2^(shift - 1)) >> shift is
+    (x * count - mean) / std / scale."""
+    factor = stream.count / (256 * std * stream.scale)
     shift = min(62, max(1, 30 - math.floor(math.log2(factor)) - 1))
     gain = round(factor * 2.0**shift)
-    mean_q8 = round(mean * 256)
+    mean_q8 = round(mean / stream.count * 256)
     if not (0 < gain <= INT32.max and INT32.min <= mean_q8 <= INT32.max):
         raise UsageError(
             f"a channel of mean {mean:g} and deviation {std:g} cannot be standardised in 32 bits",
@@ -109,7 +109,7 @@ def standardise_int16(rows: npt.NDArray[np.int16], stream: Stream) -> npt.NDArra
     """What a board makes of int16 rows (n, channels), to the bit: halves are rounded up, and it saturates."""
     columns: list[npt.NDArray[np.int64]] = []
     for column, mean, std in zip(rows.T.astype(np.int64), stream.mean, stream.std, strict=True):
-        mean_q8, gain, shift = integers(mean, std, stream.scale)
+        mean_q8, gain, shift = integers(mean, std, stream)
         columns.append(((column * 256 - mean_q8) * gain + (1 << (shift - 1))) >> shift)
     return stream.saturated(np.clip(np.stack(columns, axis=1), -_FAR, _FAR))
 

@@ -38,7 +38,11 @@ def _stream(spec: InputSpec, port: PortSpec) -> Stream | None:
     channels = len(window.channels)
     if port.size != channels * window.length:
         return None
-    mean, std = (0.0,) * channels, (1.0,) * channels
     if spec.preprocess.name == STANDARDISE:
         mean, std = tuple(spec.preprocess.params["mean"]), tuple(spec.preprocess.params["std"])
-    return Stream(window.hop, window.length, mean, std, port.scale, width, port.zero_point)
+        return Stream(window.hop, window.length, mean, std, port.scale, width, port.zero_point)
+    # Raw samples: those of a converter are the window's own steps.
+    nothing, one = (0.0,) * channels, (1.0,) * channels
+    return Stream(
+        window.hop, window.length, nothing, one, port.scale, width, port.zero_point, count=port.scale
+    )

@@ -114,12 +114,14 @@ def test_corrupted_scans_score_above_clean_ones(fitted: StarNet, scenes: Path) -
 
 
 def test_the_score_is_chosen_on_clean_data_and_has_to_earn_its_cost(fitted: StarNet) -> None:
-    assert fitted.fit_info["score"] == choose_score(fitted.fit_info["sensitivity"]) == fitted.score
+    n = fitted.fit_info["inputs"]["calibration"]
+    assert fitted.fit_info["score"] == choose_score(fitted.fit_info["sensitivity"], n) == fitted.score
     assert any(f"The score is '{fitted.score}'" in text for _, text in fitted.decisions())
     figures = {"regret": 4.0, "neg_elbo": 1.0, "kl": 0.5, "mahalanobis": 1.9}
-    assert choose_score(figures) == "regret"
-    assert choose_score({**figures, "neg_elbo": 2.0}) == "neg_elbo"
-    assert choose_score({**figures, "mahalanobis": 2.0}) == "mahalanobis"
+    assert choose_score(figures, 8) == "regret"
+    assert choose_score({**figures, "neg_elbo": 2.0}, 8) == "neg_elbo"
+    assert choose_score({**figures, "mahalanobis": 2.0}, 8) == "mahalanobis"
+    assert choose_score(figures, 7) == "mahalanobis"
 
 
 def test_a_search_may_end_once_the_alarm_is_certain(fitted: StarNet) -> None:

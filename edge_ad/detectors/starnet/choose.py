@@ -19,6 +19,7 @@ from edge_ad.runtime.heads.likelihood_regret import NAME, gains, likelihood_regr
 MOVES = tuple(2.0**-k for k in range(1, 8))  # how far a first step goes where the gradient is a usual one
 PROBES = (2.0**-5, 2.0**-4, 2.0**-3)
 CHEAPEST_FIRST = ("mahalanobis", "kl", "neg_elbo", "regret")
+FEWEST_TO_CHOOSE = 8  # clean inputs: the spread of a figure on three says nothing
 _TUNED_ON = 8  # clean inputs that the gains are chosen on
 _DISTURBED = 24  # clean inputs that are disturbed to compare the figures
 _LEAST_SPREAD = 0.02  # of a figure, as a share of its centre
@@ -89,9 +90,12 @@ def _params(config: StarNetConfig, variance: float, score: str, gains: dict[str,
     }  # fmt: skip
 
 
-def choose_score(sensitivity: Mapping[str, float]) -> str:
+def choose_score(sensitivity: Mapping[str, float], n: int) -> str:
     """The cheapest figure that is at least half as sensitive as the most sensitive one: regret costs many passes of the
-    decoder, -ELBO and KL one of the networks, and has to earn them."""
+    decoder, -ELBO and KL one of the networks, and has to earn them. n: clean inputs that spreads and sensitivities rest
+    on; of too few nothing can be earned."""
+    if n < FEWEST_TO_CHOOSE:
+        return CHEAPEST_FIRST[0]
     enough = 0.5 * max(sensitivity.values())
     return next(name for name in CHEAPEST_FIRST if sensitivity[name] >= enough)
 

@@ -27,6 +27,7 @@ from edge_ad.detectors.model_folder import (
     write_model,
 )
 from edge_ad.detectors.starnet.choose import (
+    FEWEST_TO_CHOOSE,
     Choice,
     Gains,
     choose_gains,
@@ -136,7 +137,7 @@ class StarNet:
         found = sensitivities(head, outputs, decoder, self._disturbed)
         info["search"] = asdict(gains)
         info["sensitivity"] = {name: round(value, 3) for name, value in found.items()}
-        info["score"] = choose_score(info["sensitivity"])
+        info["score"] = choose_score(info["sensitivity"], len(outputs))
 
     @torch.no_grad()
     def _disturbed(self, outputs: Outputs) -> Iterator[Outputs]:
@@ -167,6 +168,9 @@ class StarNet:
             return [("score", f"The score is '{self.score}', two-sided, as was asked for."), *found]
         told = ", ".join(f"{name} {value:.2g}" for name, value in self.fit_info["sensitivity"].items())
         why = "the cheapest figure that moves at least half as far as any when clean inputs are disturbed a little"
+        n = self.fit_info["inputs"]["calibration"]
+        if n < FEWEST_TO_CHOOSE:
+            why = f"the cheapest figure, since {n} inputs are too few to tell what another one is worth"
         return [
             ("score", f"The score is '{self.score}', two-sided: {why} (in units of its spread: {told})."),
             *found,
