@@ -22,8 +22,8 @@ def stages_of(captured: Captured, target: str) -> Staged:
     came as ONNX."""
     network = captured.network
     if network is None:
-        raise TargetError("takes fitted detectors only, this network came as ONNX", where=target,
-                          hint="use onnx-cpu or openvino-cpu for it")  # fmt: skip
+        raise TargetError("takes networks from torch, this one came as ONNX", where=target,
+                          hint="take onnx-cpu or openvino-cpu, which run on the same boards")  # fmt: skip
     if isinstance(network, Staged):
         return network
     staged: Any = getattr(network, "staged", None)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from edge_ad.data.sample_series import make_series
+from edge_ad.firmware_bridge.port_spec import port_spec
 
 TARGETS = {
     "posix": "posix", "qemu:mps2-an386": "cortex-m4", "qemu:mps2-an500": "cortex-m7", "qemu:mps3-an547": "cortex-m55",
@@ -156,10 +157,8 @@ def test_c_sources_for_own_firmware_decide_as_the_board_does(folder: Path, tmp_p
         manifest = json.loads(bundle.read("manifest.json"))
     payload = next(p for p in manifest["payloads"] if p["target"] == "posix")
     port = payload["options"]["input"]
-    integers = np.clip(
-        np.rint(held["input"].astype(np.float64) / port["scale"]) + port["zero_point"], -128, 127
-    )
-    ran = subprocess.run([program], input=integers.astype(np.int8).tobytes(), capture_output=True, check=True)
+    integers = port_spec(port).quantize(held["input"])
+    ran = subprocess.run([program], input=port_spec(port).raw(integers), capture_output=True, check=True)
     scores, verdicts = np.frombuffer(ran.stdout, np.int32).reshape(-1, 2).T
     np.testing.assert_array_equal(scores, held["output.score"].ravel())
     limit = payload["thresholds"]["compiled"]["value"]

@@ -71,7 +71,7 @@ def harness(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("hostile") / "harness"
     kernels = sorted(str(path) for path in (FIRMWARE / "engine" / "kernels").glob("*.c"))
     command = ["gcc", "-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", str(HARNESS),
-               "engine/engine.c", *kernels, "-o", str(out)]  # fmt: skip
+               "engine/engine.c", "engine/monitor.c", *kernels, "-o", str(out)]  # fmt: skip
     done = subprocess.run(command, cwd=FIRMWARE, capture_output=True, text=True)
     if "cannot find" in done.stderr:
         pytest.skip("gcc has no sanitizers here")

@@ -61,7 +61,7 @@ def kernel_sources(kernels: str) -> list[Path]:
 def firmware(machine: str, kernels: str | None = None) -> Path:
     """The ELF file of the firmware that runs images."""
     kernels = kernels or MACHINES[machine].kernels
-    engine = [ENGINE / "engine.c", *kernel_sources(kernels)]
+    engine = [*sorted(ENGINE.glob("*.c")), *kernel_sources(kernels)]
     return build(machine, "board_images.c", f"-DEDGE_KERNELS={KERNEL_NUMBERS[kernels]}", *map(str, engine))
 
 

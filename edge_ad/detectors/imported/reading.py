@@ -45,9 +45,11 @@ def told(shape: Sequence[int | None]) -> str:
     return f"({', '.join('?' if d is None else str(d) for d in shape)}{',' if len(shape) == 1 else ''})"
 
 
-def first_line(error: Exception) -> str:
-    """What a library's error says first, fit for a message."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+def first_line(error: Exception, beside: Path | None = None) -> str:
+    """What a library's error says first, fit for a message. beside: a folder whose name is left out of it, since what
+    matters may stand behind a long path."""
+    text = str(error) if beside is None else str(error).replace(f"{beside}/", "")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     return shown(lines[0] if lines else type(error).__name__)
 
 
@@ -65,7 +67,7 @@ def _loaded(path: Path) -> onnx.ModelProto:
         hint = "its external data must lie beside the .onnx file"
         raise ModelError(f"its weights are missing ({first_line(error)})", where=path, hint=hint) from error
     except Exception as error:  # protobuf's, onnx's and the operating system's errors share no base class
-        raise ModelError(f"is no ONNX network ({first_line(error)})", where=path) from error
+        raise ModelError(f"is no ONNX network ({first_line(error, path.parent)})", where=path) from error
     inputs = [onnx.ValueInfoProto.FromString(value.SerializeToString()) for value in given(model.graph)]
     del model.graph.input[:]
     model.graph.input.extend(inputs)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import struct
 import zlib
+from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tflite_maker import Maker, reference
 
@@ -130,12 +131,22 @@ def test_a_fine_layer_with_inputs() -> None:
     assert [type(step.record) for step in image.program.steps] == [FullyConnectedFine]
 
 
+def no_factor(scale: float, largest: int) -> bool:
+    """Whether float64 rounds products to and from a half so that one factor, however exact, cannot give both: 10 * 0.35
+    is 3.5, and 90 * 0.35 less than 31.5."""
+    sums = [x for x in {int(s) for s in near_steps(scale)} if 0 < x <= largest]
+    rounded = {x: int(x * scale) + (x * scale - int(x * scale) >= 0.5) for x in sums}
+    half = Fraction(1, 2)
+    return max((n - half) / x for x, n in rounded.items()) >= min((n + half) / x for x, n in rounded.items())
+
+
 @settings(max_examples=100, deadline=None)
+@example(0.35, 0, 90, 62)
 @given(st.floats(2.0**-24, 8), st.integers(-128, 127), st.integers(1, 2**31 - 1), st.sampled_from([31, 62]))
 def test_a_multiplier_that_is_given_is_exact(scale: float, zero: int, largest: int, bits: int) -> None:
     found = RoundedProduct(scale, zero, largest).multiplier(bits)
     if found is None:
-        assert bits == 31
+        assert bits == 31 or no_factor(scale, largest)
         return
     multiplier, shift = found
     for x in {int(s) for s in near_steps(scale) if abs(s) <= largest} | {largest, -largest}:
