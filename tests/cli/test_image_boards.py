@@ -26,7 +26,7 @@ class Case:
     report: dict
 
 
-@pytest.fixture(scope="module", params=["efficientad", "fader"])
+@pytest.fixture(scope="module", params=["efficientad", pytest.param("fader", marks=pytest.mark.slow)])
 def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, edge_ad) -> Case:
     detector, folder = request.param, tmp_path_factory.mktemp(request.param)
     data, model = (

@@ -189,6 +189,7 @@ def test_the_litert_file_is_what_a_microcontroller_takes(many: Path, edge_ad, tm
     assert done.code == 0, done.err
 
 
+@pytest.mark.slow
 def test_two_compiles_give_the_same_bytes(
     many: Path, model: Path, parts: Path, edge_ad, tmp_path: Path
 ) -> None:
