@@ -7,25 +7,36 @@ from functools import lru_cache
 from edge_ad.compile.integer.arena import plan
 from edge_ad.compile.integer.fold import fold_padding
 from edge_ad.compile.integer.graph import Graph
+from edge_ad.compile.integer.image import Image, write_image
 from edge_ad.compile.integer.lower import KernelSet, Program, lower
-from edge_ad.compile.integer.striping import choose, striped
+from edge_ad.compile.integer.striping import choices, striped
 
+ARENA_WORTH = (
+    4  # bytes of the image that a byte of the arena is worth: boards have that much more flash than memory
+)
 STRIPES = "Activations are made"  # how the sentence about stripes begins
 
 
 @lru_cache(maxsize=16)
 def smaller(graph: Graph, kernels: KernelSet) -> Graph:
-    """`graph` with padding folded and, where the arena's plan says that it helps, regions in stripes.
+    """`graph` with padding folded and regions in stripes, so that arena and image cost the least together.
 
     Raises TargetError as `lower` does.
     """
-    whole = plan(lower(graph, kernels)).size  # what is malformed is refused before anybody looks at its rows
+    whole = write_image(
+        lower(graph, kernels)
+    )  # what is malformed is refused before anybody looks at its rows
+    best, least = graph, _cost(whole)
     folded = fold_padding(graph)
-    regions = choose(folded)
-    others = [folded, striped(folded, regions)] if regions else [folded]
-    sizes = [plan(lower(form, kernels)).size for form in others]
-    best = min(range(len(others)), key=sizes.__getitem__)
-    return others[best] if sizes[best] <= whole else graph
+    for form in (folded, *(striped(folded, regions) for regions in choices(folded))):
+        image = write_image(lower(form, kernels))
+        if image.plan.size <= whole.plan.size and _cost(image) < least:
+            best, least = form, _cost(image)
+    return best
+
+
+def _cost(image: Image) -> int:
+    return ARENA_WORTH * image.plan.size + len(image.content)
 
 
 def told(program: Program, whole: Program) -> list[str]:

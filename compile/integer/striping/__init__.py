@@ -7,8 +7,8 @@ the next stripe, moved to the beginning of its memory, so that no product is com
 is an ordinary record over a tensor of fewer rows: kernels know nothing of it, and every bit stays as it was.
 """
 
-from edge_ad.compile.integer.striping.choose import choose
+from edge_ad.compile.integer.striping.choose import choices
 from edge_ad.compile.integer.striping.layout import Region
 from edge_ad.compile.integer.striping.rewrite import striped
 
-__all__ = ["Region", "choose", "striped"]
+__all__ = ["Region", "choices", "striped"]

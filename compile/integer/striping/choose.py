@@ -1,14 +1,13 @@
-"""Choosing which nodes are made in stripes, and in how many.
+"""Which nodes may be made in stripes, and in how many.
 
-What a choice needs is estimated from the bytes that are alive at each node, without a plan of the arena; whoever takes
-the choice plans both and keeps the smaller one.
+What a choice needs is estimated from the bytes that are alive at each node, without a plan of the arena; `smaller`
+plans them all and takes the best.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from math import inf, prod
 
 import numpy as np
@@ -18,50 +17,27 @@ from edge_ad.compile.integer.striping.layout import Layout, Region, lay_out
 from edge_ad.compile.integer.striping.rewrite import read_outside
 from edge_ad.compile.integer.striping.rows import ELEMENTWISE, RowWise, row_wise
 
-ARENA_WORTH = (
-    4  # bytes of the image that a byte of the arena is worth: boards have that much more flash than memory
-)
-STEP_BYTES = 50  # of the image that a further step costs: itself and its record, which stripes often share
 LONGEST = 64  # nodes of a region
 _COUNTS = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
-_ABOVE = (
-    1.0,
-    1.05,
-    1.1,
-    1.2,
-    1.35,
-    1.5,
-    1.75,
-    2.0,
-    2.5,
-    3.0,
-    4.0,
-)  # limits that are tried, over the lowest one
+_ABOVE = (1.0, 1.02, 1.05, 1.1, 1.2, 1.35, 1.5, 2.0, 3.0)  # limits that are tried, over the lowest one
 
 
-@lru_cache(maxsize=8)
-def choose(graph: Graph) -> tuple[Region, ...]:
-    """The regions that need the least memory, where a byte of it is worth a byte of the image; none where that is so.
+def choices(graph: Graph) -> list[tuple[Region, ...]]:
+    """Regions that need less memory than the whole graph, one choice for each of a few limits; none where none do.
 
     The bytes alive at the widest node cannot fall below some limit; for it and for a few higher ones the fewest nodes
     are put into stripes, and as few stripes made, as stay below it.
     """
     costs = _Costs(graph)
-    best: tuple[float, tuple[Region, ...]] = ARENA_WORTH * costs.peak, ()
     lowest = _lowest_limit(costs)
-    if lowest >= costs.peak:
-        return ()
+    found: dict[tuple[Region, ...], None] = {}
     for limit in (lowest * above for above in _ABOVE):
-        if ARENA_WORTH * limit >= best[0]:
+        if limit >= costs.peak:
             break
-        found = _fewest(costs, limit)
-        assert found is not None
-        regions = tuple(costs.coarsest(first, end, limit) for first, end in found)
-        reached = max([costs.bytes(r) for r in regions] + costs.unstriped_outside(regions))
-        worth = ARENA_WORTH * reached + STEP_BYTES * sum(costs.further_steps(r) for r in regions)
-        if worth < best[0]:
-            best = worth, regions
-    return best[1]
+        spans = _fewest(costs, limit)
+        assert spans is not None
+        found[tuple(costs.coarsest(first, end, limit) for first, end in spans)] = None
+    return list(found)
 
 
 @dataclass(frozen=True)
@@ -139,15 +115,6 @@ class _Costs:
             if (life.first < first <= life.last) or (first <= life.first < end <= life.last)
         )
 
-    def further_steps(self, region: Region) -> int:
-        layout = self.layout(region)
-        assert layout is not None
-        return sum(_steps(layout, node) for node, _ in layout.nodes) - len(layout.nodes)
-
-    def unstriped_outside(self, regions: Sequence[Region]) -> list[float]:
-        inside = {k for region in regions for k in range(region.first, region.end)}
-        return [size for k, size in enumerate(self.at) if k not in inside]
-
     def _unstriped(self, k: int) -> float:
         node = self.graph.nodes[k]
         alive = sum(life.size for life in self.lives.values() if life.first <= k <= life.last)
@@ -198,17 +165,6 @@ def _held(graph: Graph, layout: Layout) -> int:
         if output not in layout.outside and not held.kept:
             alive[k] -= (held.need - held.done) * _shared(node, dying[k])
     return int(alive.max())
-
-
-def _steps(layout: Layout, node: Node) -> int:
-    """Parts of a node, and moves of what its result keeps."""
-    held = layout.held[node.outputs[0]]
-    parts = int((held.need > held.done).sum())
-    if not held.kept:
-        return parts
-    distance = np.diff(held.start)
-    moved = np.maximum(held.done[1:] - held.start[1:], 0)
-    return parts + int((-(-moved[distance > 0] // distance[distance > 0])).sum())
 
 
 def _lowest_limit(costs: _Costs) -> float:
