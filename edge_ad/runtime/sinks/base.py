@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -93,7 +94,7 @@ class Sink(Protocol):
         ...
 
 
-class PlainSink:
+class PlainSink(ABC):
     """The part that sinks without notes, commands and late confirmations have in common: `_write` hands one over.
 
     Events that `_write` took are confirmed by the next `confirmed`, after `_flush`.
@@ -137,8 +138,9 @@ class PlainSink:
     def close(self) -> None:
         """Nothing is held."""
 
+    @abstractmethod
     def _write(self, record: Record) -> None:
-        raise NotImplementedError
+        """Hand over one record. Raises SinkError."""
 
     def _flush(self) -> None:
         """Make sure of what was written."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -57,7 +58,7 @@ class Pacer:
             self._wait(ahead)
 
 
-class Replay:
+class Replay(ABC):
     """Counters, pace and closing, as all replays have them; `_read` gives the samples."""
 
     live = False
@@ -78,8 +79,9 @@ class Replay:
             self.acquired += 1
             yield sample
 
+    @abstractmethod
     def _read(self) -> Iterator[Sample]:
-        raise NotImplementedError
+        """All samples, from where the replay begins."""
 
     def close(self) -> None:
         """End the iteration, also one that waits; from any thread."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
@@ -88,7 +89,7 @@ def split_options(path: Path, model: type[Options]) -> tuple[Path, Options]:
         ) from error
 
 
-class _Watch:
+class _Watch(ABC):
     """The loop, counters and closing of a watched folder; `_samples` gives those of one file."""
 
     live = False
@@ -137,8 +138,9 @@ class _Watch:
         instant_ns, name = self._arrivals.newest
         return {"mtime_ns": instant_ns, "newest": name}
 
+    @abstractmethod
     def _samples(self, file: Arrival) -> Iterator[Sample]:
-        raise NotImplementedError
+        """What a file gives that has arrived."""
 
     def _skip(self, file: Arrival, error: DataError) -> None:
         """Count a file that cannot be read, for good unless it changes or is being written still."""

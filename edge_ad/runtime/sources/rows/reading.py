@@ -7,6 +7,7 @@ import os
 import select
 import threading
 import time
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from typing import Any
 
@@ -49,7 +50,7 @@ class Waiter:
             os.close(self._wake)
 
 
-class _Reader:
+class _Reader(ABC):
     """What both readers do: `close` wakes whoever reads, and only then takes the file away."""
 
     def __init__(self, where: str):
@@ -79,11 +80,13 @@ class _Reader:
                 self._release()
                 self._waiter.close()
 
+    @abstractmethod
     def _read(self, timeout_s: float | None) -> bytes | None:
-        raise NotImplementedError
+        """As `read`, of a file that is open."""
 
+    @abstractmethod
     def _release(self) -> None:
-        raise NotImplementedError
+        """Give the file back."""
 
 
 class FileReader(_Reader):
