@@ -20,7 +20,7 @@ from edge_ad.compile.capture import Captured, capture, unexported
 from edge_ad.compile.integer.detectors import board_detector
 from edge_ad.compile.integer.image import Image
 from edge_ad.compile.payloads import payloads_of
-from edge_ad.compile.report.html import render
+from edge_ad.compile.report.html import draw, render
 from edge_ad.compile.report.model import (
     BundleInfo,
     DataReport,
@@ -115,9 +115,9 @@ def compile_bundle(
     parts = [made[target.name] for target, _ in forms(targets, precision)]
     report = _report(out.stem, detector, normals, parts)
     done = stage("report and bundle", 2)
-    figures = [part.figures for part in parts]
+    drawn = draw(report, [part.figures for part in parts])
     members[REPORT_JSON] = report_json(report).encode()
-    members[REPORT_HTML] = render(report, figures).encode()
+    members[REPORT_HTML] = render(report, drawn).encode()
     done()
     manifest = Manifest(
         name=out.stem,
@@ -136,7 +136,7 @@ def compile_bundle(
         }
     )
     html = out.with_suffix(".html")
-    write_atomic(html, render(full, figures).encode())
+    write_atomic(html, render(full, drawn).encode())
     done()
     return Compiled(out, digest, full, html, manifest, images)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -35,6 +35,15 @@ class Shown:
 
 
 @dataclass(frozen=True)
+class Drawn:
+    """The pictures of one payload."""
+
+    histogram: Plot | None = None
+    roc: Plot | None = None
+    examples: tuple[Shown, ...] = ()
+
+
+@dataclass(frozen=True)
 class Section:
     """All that the template shows of one payload."""
 
@@ -43,7 +52,7 @@ class Section:
     verdict: Verdict
     histogram: Plot | None
     roc: Plot | None
-    examples: list[Shown]
+    examples: tuple[Shown, ...]
 
     @property
     def outlined(self) -> bool:
@@ -51,20 +60,31 @@ class Section:
         return any(shown.item.mask is not None and shown.item.mask.any() for shown in self.examples)
 
 
-def render(report: Report, figures: Sequence[FigureData] = ()) -> str:
+def draw(report: Report, figures: Sequence[FigureData]) -> dict[str, Drawn]:
+    """The pictures of each payload, by target. Raises DataError for figures of a target that the report lacks,
+    MissingDependencyError without matplotlib."""
+    payloads = {payload.target: payload for payload in report.payloads}
+    drawn = {}
+    for data in figures:
+        payload = payloads.get(data.target)
+        if payload is None:
+            raise DataError(
+                f"figures for '{data.target}', which the report does not hold", where=report.bundle.name
+            )
+        drawn[data.target] = Drawn(_histogram(payload, data), _roc(payload, data), _examples(data.examples))
+    return drawn
+
+
+def render(report: Report, drawn: Mapping[str, Drawn] | None = None) -> str:
     """The HTML file's text, the same for the same arguments.
 
-    figures: one for each payload, by target; a payload without one is shown without figures. Timings are
-    shown only where `report.measurement` holds them. Raises DataError for figures of a target that the report
-    lacks, MissingDependencyError without jinja2 or matplotlib.
+    drawn: as `draw` gives them; a payload that is not among them is shown without pictures. Timings are shown only where
+    `report.measurement` holds them. Raises MissingDependencyError without jinja2.
     """
-    by_target = {data.target: data for data in figures}
-    unknown = sorted(set(by_target) - {payload.target for payload in report.payloads})
-    if unknown:
-        raise DataError(
-            f"figures for '{unknown[0]}', which the report does not hold", where=report.bundle.name
-        )
-    sections = [_section(report, payload, by_target.get(payload.target)) for payload in report.payloads]
+    pictures = drawn or {}
+    sections = [
+        _section(report, payload, pictures.get(payload.target, Drawn())) for payload in report.payloads
+    ]
     template = resources.files("edge_ad.compile.report").joinpath("report.html.j2").read_text("utf-8")
     text: str = (
         _environment()
@@ -99,14 +119,10 @@ def _environment() -> Any:
     return environment
 
 
-def _section(report: Report, payload: PayloadReport, data: FigureData | None) -> Section:
+def _section(report: Report, payload: PayloadReport, drawn: Drawn) -> Section:
     timing = report.timing(payload.target)
     judged = verdict(payload, timing, report.data.noun)
-    if data is None:
-        return Section(payload, timing, judged, None, None, [])
-    return Section(
-        payload, timing, judged, _histogram(payload, data), _roc(payload, data), _examples(data.examples)
-    )
+    return Section(payload, timing, judged, drawn.histogram, drawn.roc, drawn.examples)
 
 
 def _histogram(payload: PayloadReport, data: FigureData) -> Plot:
@@ -138,11 +154,11 @@ def _roc(payload: PayloadReport, data: FigureData) -> Plot | None:
     )
 
 
-def _examples(items: Sequence[Example]) -> list[Shown]:
+def _examples(items: Sequence[Example]) -> tuple[Shown, ...]:
     if not items:
-        return []
+        return ()
     scale = map_scale(list(items))
-    return [Shown(item, data_uri(example(item, scale)), _alt(item)) for item in items]
+    return tuple(Shown(item, data_uri(example(item, scale)), _alt(item)) for item in items)
 
 
 def _alt(item: Example) -> str:

@@ -4,7 +4,7 @@ from html.parser import HTMLParser
 import matplotlib
 import pytest
 
-from edge_ad.compile.report.html import render
+from edge_ad.compile.report.html import draw, render
 from edge_ad.errors import DataError
 
 HOSTILE = "<script>alert('1')</script>\"><img src=x onerror=alert(2)>{{ 7 * 7 }}"
@@ -39,7 +39,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def page(case):
-    return Page(render(case.report, [case.figures]))
+    return Page(render(case.report, draw(case.report, [case.figures])))
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +53,9 @@ def changed(report, **fields):
 
 
 def test_the_same_report_gives_the_same_bytes_whatever_the_user_set_in_matplotlib(case):
-    first = render(case.report, [case.figures])
+    first = render(case.report, draw(case.report, [case.figures]))
     with matplotlib.rc_context({"lines.linewidth": 9, "font.size": 20, "savefig.dpi": 50}):
-        assert render(case.report, [case.figures]) == first
+        assert render(case.report, draw(case.report, [case.figures])) == first
 
 
 def test_it_needs_nothing_but_itself(page):
@@ -130,7 +130,7 @@ def test_names_from_outside_are_shown_as_text(case):
     item = case.figures.examples[0]
     example = type(item)(**{**vars(item), "name": HOSTILE, "kind": HOSTILE})
     figures = type(case.figures)(**{**vars(case.figures), "examples": [example]})
-    text = render(report, [figures])
+    text = render(report, draw(report, [figures]))
     assert (
         "<script" not in text and "<img src=x" not in text and "49" not in re.findall(r"onerror.{40}", text)
     )
@@ -145,7 +145,8 @@ def test_without_test_images_it_says_so_and_stays_whole(case):
         normal_float=case.figures.normal_float,
         normal_compiled=case.figures.normal_compiled,
     )
-    page = Page(render(changed(case.report, test=None, parity=None), [figures]))
+    report = changed(case.report, test=None, parity=None)
+    page = Page(render(report, draw(report, [figures])))
     assert "not tested on labelled images" in page.text
     assert "On labelled test images" not in page.text.replace("not tested on", "")
     assert [a["alt"][:14] for tag, a in page.tags if tag == "img"] == ["Two histograms"]
@@ -154,13 +155,13 @@ def test_without_test_images_it_says_so_and_stays_whole(case):
 def test_figures_of_an_unknown_target_are_refused(case):
     figures = type(case.figures)(**{**vars(case.figures), "target": "toaster"})
     with pytest.raises(DataError, match="'toaster'"):
-        render(case.report, [figures])
+        draw(case.report, [figures])
 
 
 def test_several_payloads_each_get_a_section(case):
     payload = case.report.payloads[0]
     other = payload.model_copy(update={"target": "jetson", "precision": "fp32"})
     report = case.report.model_copy(update={"payloads": [payload, other]})
-    page = Page(render(report, [case.figures]))
+    page = Page(render(report, draw(report, [case.figures])))
     assert [a["id"] for tag, a in page.tags if tag == "h2" and "id" in a] == ["payload-1", "payload-2"]
     assert "jetson, FP32" in page.text
