@@ -78,8 +78,8 @@ def draw(report: Report, figures: Sequence[FigureData]) -> dict[str, Drawn]:
 def render(report: Report, drawn: Mapping[str, Drawn] | None = None) -> str:
     """The HTML file's text, the same for the same arguments.
 
-    drawn: as `draw` gives them; a payload that is not among them is shown without pictures. Timings are shown only where
-    `report.measurement` holds them. Raises MissingDependencyError without jinja2.
+    drawn: as `draw` gives them; a payload that is not among them is shown without pictures. Timings are shown only
+    where `report.measurement` holds them. Raises MissingDependencyError without jinja2.
     """
     pictures = drawn or {}
     sections = [

@@ -2,41 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from command_line import Done, Run, run_command
 
 from edge_ad.data.samples import make_parts
-
-
-@dataclass(frozen=True)
-class Done:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def error(self) -> str:
-        """The one line that a user sees of an expected error."""
-        lines = [line for line in self.err.splitlines() if line.startswith("error: ")]
-        assert len(lines) == 1, self.err
-        assert "Traceback" not in self.err
-        return lines[0]
-
-
-Run = Callable[..., Done]
-
-
-def run_command(*args: object, timeout: float = 240, **options: object) -> Done:
-    command = [sys.executable, "-m", "edge_ad", *map(str, args)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, **options)  # type: ignore[call-overload]
-    return Done(done.returncode, done.stdout, done.stderr)
 
 
 @pytest.fixture(scope="session")

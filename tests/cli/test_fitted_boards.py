@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from boards_here import require_board
 
 from edge_ad.data.sample_series import make_series
 from edge_ad.firmware_bridge.port_spec import port_spec
@@ -52,10 +53,7 @@ def _cut(series: Path, short: Path) -> None:
 
 @pytest.fixture(params=TARGETS)
 def board(request: pytest.FixtureRequest) -> str:
-    tools = ["cc"] if request.param == "posix" else ["arm-none-eabi-gcc", "qemu-system-arm"]
-    if missing := [tool for tool in ["make", *tools] if shutil.which(tool) is None]:
-        pytest.skip(f"{request.param} needs {missing[0]} (scripts/setup.sh installs it)")
-    return request.param
+    return require_board(request.param)
 
 
 def test_each_payload_has_its_own_threshold_drift_and_budget(folder: Path, edge_ad) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+from boards_here import require_board
 from image_chains import first_layers
 
 from edge_ad.data.samples import make_parts
@@ -47,10 +47,7 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(params=["posix", "qemu:mps2-an500", pytest.param("qemu:mps3-an547", marks=pytest.mark.slow)])
 def board(request: pytest.FixtureRequest) -> str:
-    tools = ["cc"] if request.param == "posix" else ["arm-none-eabi-gcc", "qemu-system-arm"]
-    if missing := [tool for tool in ["make", *tools] if shutil.which(tool) is None]:
-        pytest.skip(f"{request.param} needs {missing[0]} (scripts/setup.sh installs it)")
-    return request.param
+    return require_board(request.param)
 
 
 def test_the_payloads_are_small_and_near_the_float_detector(case: Case, edge_ad) -> None:

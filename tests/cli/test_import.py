@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import shutil
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -16,9 +13,8 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from command_line import Done, run_here
 from foreign_networks import IMAGENET, SeriesAutoencoder, SimpleNet, export
-from onnx import helper, numpy_helper
-from torch import Tensor, nn
 
 from edge_ad import targets
 from edge_ad.bundle.archive import open_bundle
@@ -40,33 +36,6 @@ RATE = 0.1
 
 
 @dataclass(frozen=True)
-class Done:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def error(self) -> str:
-        """The one line that a user sees of an expected error."""
-        assert "Traceback" not in self.err
-        (line,) = [line for line in self.err.splitlines() if line.startswith("error: ")]
-        return line
-
-
-def edge_ad(*words: object) -> Done:
-    """The command line in this process, where its libraries are loaded already."""
-    from edge_ad.cli import main
-
-    out, err, code = io.StringIO(), io.StringIO(), 0
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            main([str(word) for word in words])
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-    return Done(code, out.getvalue(), err.getvalue())
-
-
-@dataclass(frozen=True)
 class Case:
     """A foreign network on its way. data: normal inputs; tests: others, in folders by kind. score: by torch, of an
     input as it was acquired."""
@@ -82,7 +51,7 @@ class Case:
     def compile(self, out: Path, *more: object, names: tuple[str, ...] = TARGETS) -> Done:
         """Into `out`, INT8 where nothing else is said."""
         chosen = [word for name in names for word in ("--target", name)]
-        return edge_ad(
+        return run_here(
             "compile",
             self.model,
             *chosen,
@@ -138,7 +107,7 @@ def simplenet(parts: Path, tmp_path_factory: pytest.TempPathFactory) -> Case:
         dynamic=(0, 2, 3),
     )
     options = ("--head", "map-max", "--pixels", "imagenet", "--shape", f"1,3,{SIZE},{SIZE}")
-    imported = edge_ad("import", file, *options, "--data", parts, "--out", folder / "model")
+    imported = run_here("import", file, *options, "--data", parts, "--out", folder / "model")
     return Case(
         file,
         parts,
@@ -170,7 +139,7 @@ def autoencoder(pump: Path, tmp_path_factory: pytest.TempPathFactory) -> Case:
         "--hop",
         16,
     )
-    imported = edge_ad("import", file, *options, "--data", pump, "--out", folder / "model")
+    imported = run_here("import", file, *options, "--data", pump, "--out", folder / "model")
     return Case(
         file,
         pump,
@@ -257,7 +226,7 @@ def test_each_payload_has_a_threshold_of_its_own_scores(
         )
     for payload in manifest.payloads:
         assert payload.thresholds is not None and payload.drift is not None
-        done = edge_ad(
+        done = run_here(
             "infer",
             bundle,
             "--target",
@@ -306,16 +275,16 @@ def test_the_map_is_not_of_eight_bits(
     bundle, _ = bundle_of(simplenet)
     image = next((simplenet.tests / "good").iterdir())
     for target in TARGETS:
-        done = edge_ad("infer", bundle, "--target", target, "--input", image, "--output", tmp_path / "o.npz")
+        done = run_here("infer", bundle, "--target", target, "--input", image, "--output", tmp_path / "o.npz")
         assert done.code == 0, done.err
         map_ = np.load(tmp_path / "o.npz")["map"]
         assert map_.shape == (1, 1, SIZE, SIZE) and len(np.unique(map_)) > 1000, target
 
 
 def test_inspect_tells_of_the_network(case: Case, compiled: tuple[Path, dict]) -> None:
-    done = edge_ad("inspect", compiled[0])
+    done = run_here("inspect", compiled[0])
     assert done.code == 0 and f"detector  imported {case.file.stem.replace(' ', '-')}" in done.out
-    manifest = json.loads(edge_ad("inspect", compiled[0], "--json").out)["manifest"]
+    manifest = json.loads(run_here("inspect", compiled[0], "--json").out)["manifest"]
     config = manifest["detector"]["config"]
     assert config["shape"] == ([1, 3, SIZE, SIZE] if config["head"] == "map-max" else [1, ROWS, 3])
     text = compiled[0].with_suffix(".html").read_text()
@@ -328,10 +297,10 @@ def test_flash_and_run_report_events(
     case: Case, compiled: tuple[Path, dict], target: str, tmp_path: Path
 ) -> None:
     line, log = f"dir:{tmp_path}/line", tmp_path / "events.jsonl"
-    done = edge_ad("flash", compiled[0], "--to", line, "--target", target)
+    done = run_here("flash", compiled[0], "--to", line, "--target", target)
     assert done.code == 0, done.err
-    assert edge_ad("verify", line).code == 0
-    done = edge_ad(
+    assert run_here("verify", line).code == 0
+    done = run_here(
         "run",
         line,
         "--source",
@@ -358,7 +327,7 @@ def test_the_jetsons_file_is_what_it_takes(compiled: tuple[Path, dict]) -> None:
     from edge_ad.compile.tensorrt_rules import violations
     from edge_ad.targets.jetson import ORIN
 
-    done = edge_ad("verify", compiled[0], "--target", "jetson-orin")
+    done = run_here("verify", compiled[0], "--target", "jetson-orin")
     assert done.code == 0, done.err
     with open_bundle(compiled[0]) as bundle:
         model = onnx.load_from_string(bundle.read("payload/jetson-orin/network.onnx"))
@@ -379,7 +348,7 @@ def test_a_network_file_that_was_altered_after_the_import(simplenet: Case, tmp_p
     content = bytearray(network.read_bytes())
     content[len(content) // 2] ^= 1
     network.write_bytes(content)
-    done = edge_ad(
+    done = run_here(
         "compile", tmp_path / "m", "--target", "onnx-cpu", "--data", simplenet.data, "--max-false-alarms", "0.1",
         "--out", tmp_path / "b.edgead",
     )  # fmt: skip
@@ -403,185 +372,19 @@ def test_targets_that_take_none(simplenet: Case, target: str, said: str, tmp_pat
     assert not list(tmp_path.iterdir())
 
 
-def odd_network(path: Path, kind: str = "Det", domain: str = "") -> Path:
-    """A convolution and an operator that some targets lack, to one value."""
-    nodes = [
-        helper.make_node("Conv", ["image", "w"], ["f"], "conv", pads=[1] * 4),
-        helper.make_node(kind, ["f"], ["d"], "odd", domain=domain),
-        helper.make_node("Reshape", ["d", "s"], ["flat"], "flat"),
-        helper.make_node("ReduceMax", ["flat"], ["score"], "max", axes=[1], keepdims=1),
-    ]
-    weights = [
-        numpy_helper.from_array(
-            np.random.default_rng(0).normal(0, 0.1, (4, 3, 3, 3)).astype(np.float32), "w"
-        ),
-        numpy_helper.from_array(np.array([1, -1]), "s"),
-    ]
-    graph = helper.make_graph(
-        nodes, "g", [helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, [1, 3, 8, 8])],
-        [helper.make_tensor_value_info("score", onnx.TensorProto.FLOAT, [1, 1])], weights,
-    )  # fmt: skip
-    opsets = [helper.make_opsetid("", 17), *([helper.make_opsetid(domain, 1)] if domain else [])]
-    path.write_bytes(helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString())
-    return path
-
-
-def test_an_operator_that_targets_lack_is_named_for_each(parts: Path, tmp_path: Path) -> None:
-    """The others take the network."""
-    file = odd_network(tmp_path / "odd.onnx")
-    done = edge_ad("import", file, "--head", "value", "--data", parts, "--out", tmp_path / "m", "--json")
-    assert done.code == 0, done.err
-    found = json.loads(done.out)["targets"]
-    assert found["onnx-cpu"] is None
-    assert (
-        found["openvino-cpu"]
-        == "OpenVINO does not take the network (No conversion rule found for operations: Det-17)"
-    )
-    for name, version in (("nano", "8.2"), ("xavier", "8.5"), ("orin", "10.3")):
-        said = f"TensorRT {version} would not take the network: tail/odd: Det is no operator of TensorRT {version}"
-        assert said in found[f"jetson-{name}"]
-    compile_ = (
-        "compile",
-        tmp_path / "m",
-        "--data",
-        parts,
-        "--max-false-alarms",
-        RATE,
-        "--out",
-        tmp_path / "b.edgead",
-    )
-    done = edge_ad(*compile_, "--target", "openvino-cpu")
-    assert (
-        done.code == 1
-        and "openvino-cpu: OpenVINO does not take the network" in done.error
-        and "Det" in done.error
-    )
-    done = edge_ad(*compile_, "--target", "jetson-orin")
-    assert done.code == 1 and "Det is no operator of TensorRT 10.3" in done.error
-    assert not (tmp_path / "b.edgead").exists()
-    assert edge_ad(*compile_, "--target", "onnx-cpu", "--precision", "fp32").code == 0
-
-
-class TwoInputs(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(3, 3, 3, padding=1)
-
-    def forward(self, x: Tensor, z: Tensor) -> Tensor:
-        return self.conv(x) + z
-
-
-def quantized(file: Path, path: Path) -> Path:
-    from onnxruntime.quantization import QuantFormat, quantize_static
-
-    class Reader:
-        left = 2
-
-        def get_next(self) -> dict | None:
-            self.left -= 1
-            return {"given": np.zeros((1, 3, SIZE, SIZE), np.float32)} if self.left >= 0 else None
-
-    quantize_static(file, path, Reader(), quant_format=QuantFormat.QDQ)
-    return path
-
-
-@pytest.fixture(scope="module")
-def files(parts: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Files that cannot be imported, or not so."""
-    folder = tmp_path_factory.mktemp("files")
-    torch.manual_seed(0)
-    made = {"plain": export(nn.Conv2d(3, 3, 3, padding=1), (1, 3, SIZE, SIZE), folder / "plain.onnx")}
-    made["open"] = export(nn.Conv2d(3, 3, 3), (1, 3, 8, 8), folder / "open.onnx", dynamic=(0, 2, 3))
-    made["foreign"] = odd_network(folder / "foreign.onnx", "Odd", "com.example")
-    made["quantized"] = quantized(made["plain"], folder / "quantized.onnx")
-    made["random"] = export(
-        nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), _Noise()), (1, 3, 8, 8), folder / "random.onnx"
-    )
-    two = folder / "two.onnx"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        given = (torch.rand(1, 3, 8, 8), torch.rand(1, 3, 8, 8))
-        torch.onnx.export(TwoInputs(), given, two, dynamo=False, input_names=["x", "z"])
-    made["two"] = two
-    content = made["plain"].read_bytes()
-    for name, damaged in (("cut", content[:-200]), ("rubbish", b"no network at all"), ("empty", b"")):
-        made[name] = folder / f"{name}.onnx"
-        made[name].write_bytes(damaged)
-    beside = export(nn.Conv2d(3, 64, 3), (1, 3, 8, 8), folder / "beside.onnx")
-    model = onnx.load(beside)
-    onnx.save(model, beside, save_as_external_data=True, location="beside.data", size_threshold=0)
-    (folder / "beside.data").unlink()
-    made["beside"] = beside
-    made["missing"], made["folder"] = folder / "missing.onnx", folder
-    return made
-
-
-class _Noise(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return x + torch.randn_like(x)
-
-
-@pytest.mark.parametrize(
-    ("file", "options", "code", "said"),
-    [
-        ("open", (), 1, "its input (?, 3, ?, ?) is not of a fixed shape (dimension 2, 3); export it with fixed shapes, "
-                        "or say the whole of it: --shape 1,3,256,256"),
-        ("open", ("--shape", "1,4,8,8"), 1, "takes (?, 3, ?, ?), not (1, 4, 8, 8)"),
-        ("open", ("--shape", "3,8,8"), 1, "takes (?, 3, ?, ?), not (3, 8, 8)"),
-        ("open", ("--shape", "2,3,8,8"), 1, "takes batches of 2, one input at a time is needed"),
-        ("open", ("--shape", "1,3,2,2"), 1, "error: "),
-        ("plain", ("--shape", "1,3,8,8"), 1, f"takes (1, 3, {SIZE}, {SIZE}), not (1, 3, 8, 8)"),
-        ("plain", ("--shape", "1,3,x"), 2, None),
-        ("plain", ("--std", "1,nan,1"), 2, None),
-        ("plain", ("--head", "value"), 2, f"gives nothing that the head 'value' takes; its input is (1, 3, {SIZE}, "
-                                          f"{SIZE}), it gives: out (1, 3, {SIZE}, {SIZE})"),
-        ("plain", ("--head", "map-max"), 2, "gives nothing that the head 'map-max' takes"),
-        ("plain", ("--output", "other"), 2, "has no output other in float32; it gives: out"),
-        ("plain", ("--hop", 8), 2, "--hop is for series; --input series"),
-        ("quantized", (), 1, "is quantized already (node "),
-        ("two", (), 1, "has 2 inputs (x, z), one is needed"),
-        ("foreign", (), 1, "node odd is a Odd of com.example, which no target here has; export it with standard ONNX"),
-        ("random", (), 1, "its output differs from run to run; export it in evaluation mode"),
-        ("cut", (), 1, "is no ONNX network ("),
-        ("rubbish", (), 1, "is no ONNX network ("),
-        ("empty", (), 1, "is no ONNX network ("),
-        ("folder", (), 1, "is no ONNX network ("),
-        ("beside", (), 1, "beside.data"),
-        ("missing", (), 1, "there is no such file"),
-    ],
-)  # fmt: skip
-def test_what_cannot_be_imported_is_one_line(
-    files: dict[str, Path],
-    parts: Path,
-    tmp_path: Path,
-    file: str,
-    options: tuple[object, ...],
-    code: int,
-    said: str | None,
-) -> None:
-    head = () if "--head" in options else ("--head", "mse")
-    done = edge_ad("import", files[file], *head, *options, "--data", parts, "--out", tmp_path / "m")
-    assert done.code == code, done.err
-    if said is not None:
-        assert said in done.error and len(done.error) < 400, done.error
-    assert not (tmp_path / "m").exists()
-
-
-def test_data_and_folders_that_do_not_do(
-    files: dict[str, Path], pump: Path, simplenet: Case, tmp_path: Path
-) -> None:
-    words = ("import", files["plain"], "--head", "mse", "--out", tmp_path / "m")
-    assert "there is no folder train/good" in edge_ad(*words, "--data", tmp_path).error
-    assert "holds no image" in edge_ad(*words, "--data", pump).error
-    done = edge_ad(
+def test_data_and_folders_that_do_not_do(parts: Path, pump: Path, simplenet: Case, tmp_path: Path) -> None:
+    words = ("import", simplenet.file, *simplenet.options, "--out", tmp_path / "m")
+    assert "there is no folder train/good" in run_here(*words, "--data", tmp_path).error
+    assert "holds no image" in run_here(*words, "--data", pump).error
+    done = run_here(
         "import", simplenet.file, *simplenet.options, "--data", simplenet.data, "--out", simplenet.model
     )
     assert done.code == 1 and "holds a model already; choose another --out" in done.error
 
 
 def test_help_names_the_heads_and_the_document() -> None:
-    done = edge_ad("import", "--help")
+    done = run_here("import", "--help")
     assert done.code == 0
     for word in ("NETWORK.onnx", "channel-mse", "--exact-from", "docs/import.md", "imagenet"):
         assert word in done.out
-    assert "import" in edge_ad("--help").out
+    assert "import" in run_here("--help").out

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from boards_here import require_board
 from small_networks import dense
 
 TARGETS = {"posix": "posix", "qemu:mps2-an386": "cortex-m4", "qemu:mps3-an547": "cortex-m55"}
@@ -41,10 +42,7 @@ def pump(folder: Path, edge_ad) -> Path:
 
 @pytest.fixture(params=TARGETS)
 def board(request: pytest.FixtureRequest) -> str:
-    tools = ["cc"] if request.param == "posix" else ["arm-none-eabi-gcc", "qemu-system-arm"]
-    if missing := [tool for tool in ["make", *tools] if shutil.which(tool) is None]:
-        pytest.skip(f"{request.param} needs {missing[0]} (scripts/setup.sh installs it)")
-    return request.param
+    return require_board(request.param)
 
 
 def test_a_board_is_flashed_verified_and_watched(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 import wave
 from pathlib import Path
 
 import numpy as np
 import pytest
+from boards_here import require_board
 
 from edge_ad.data.sample_sounds import make_sounds, wav
 
@@ -36,10 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, edge_ad) -> Path:
 
 @pytest.fixture(params=TARGETS)
 def board(request: pytest.FixtureRequest) -> str:
-    tools = ["cc"] if request.param == "posix" else ["arm-none-eabi-gcc", "qemu-system-arm"]
-    if missing := [tool for tool in ["make", *tools] if shutil.which(tool) is None]:
-        pytest.skip(f"{request.param} needs {missing[0]} (scripts/setup.sh installs it)")
-    return request.param
+    return require_board(request.param)
 
 
 def test_boards_take_samples_and_linux_features_of_them(folder: Path, edge_ad) -> None:

@@ -4,11 +4,11 @@ infer and run; both boards and this machine agree to the bit."""
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from boards_here import require_board
 
 from edge_ad.data.scenes import make_scenes
 
@@ -39,10 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, edge_ad) -> Path:
 
 @pytest.fixture(scope="module", params=BOARDS)
 def board(request: pytest.FixtureRequest) -> str:
-    tools = ["cc"] if request.param == "posix" else ["arm-none-eabi-gcc", "qemu-system-arm"]
-    if missing := [tool for tool in ["make", *tools] if shutil.which(tool) is None]:
-        pytest.skip(f"{request.param} needs {missing[0]} (scripts/setup.sh installs it)")
-    return request.param
+    return require_board(request.param)
 
 
 def test_the_bundle_is_within_its_aim(folder: Path, edge_ad) -> None:

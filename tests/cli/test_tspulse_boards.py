@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from boards_here import require_board
 
 from edge_ad.data.sample_series import make_series
 
@@ -43,10 +43,7 @@ def _gapped(series: Path, short: Path) -> None:
 
 @pytest.fixture(params=TARGETS)
 def board(request: pytest.FixtureRequest) -> str:
-    tools = ["cc"] if request.param == "posix" else ["arm-none-eabi-gcc", "qemu-system-arm"]
-    if missing := [tool for tool in ["make", *tools] if shutil.which(tool) is None]:
-        pytest.skip(f"{request.param} needs {missing[0]} (scripts/setup.sh installs it)")
-    return request.param
+    return require_board(request.param)
 
 
 def test_the_bundle_says_what_the_board_takes(folder: Path, edge_ad) -> None:

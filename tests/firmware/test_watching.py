@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from boards_here import require_board
 from judged_images import HOP, IDENTITY, ROWS, frame_image, rows_of, stream_image
 
 from edge_ad.errors import BoardError, UsageError
@@ -76,13 +76,6 @@ def line(board: str, state: Path) -> Iterator[Line]:
         opened.connection.close()
 
 
-def require(board: str) -> str:
-    tools = ["make", "cc"] if board == "posix" else ["make", "arm-none-eabi-gcc", "qemu-system-arm"]
-    if missing := [tool for tool in tools if shutil.which(tool) is None]:
-        pytest.skip(f"{board} needs {missing[0]} (scripts/setup.sh installs it)")
-    return board
-
-
 def flashed(board: Line, monitor: Monitor) -> None:
     make = frame_image if monitor.stream is None else stream_image
     flash_image(board.client, make(emulated(str(board.connection.address)).kernels, monitor).content)
@@ -92,7 +85,7 @@ def flashed(board: Line, monitor: Monitor) -> None:
 def test_rows_in_events_out_as_the_runtime_would_tell_them(name: str, tmp_path: Path) -> None:
     rules = DecisionConfig(k=2, n=3, release=2, hysteresis=0.5, update_interval=3, min_frames=2, cooldown=2)
     scores = [0, 101, 7, 300, 250, 99, 420, 8000, 0, 60, 51, 50, 49, 300, 300, 300, 1, 400, 500, 0, 0]
-    with line(require(name), tmp_path) as board:
+    with line(require_board(name), tmp_path) as board:
         flashed(board, STREAM)
         told = Rules(**{f: getattr(rules, f) for f in Rules.__dataclass_fields__})
         assert watching.start(board.client, told, stream="pump", digest=DIGEST) == 100
@@ -116,7 +109,7 @@ def test_rows_in_events_out_as_the_runtime_would_tell_them(name: str, tmp_path: 
 
 
 def test_frames_over_the_link_are_judged_as_they_run(tmp_path: Path) -> None:
-    with line(require("posix"), tmp_path) as board:
+    with line(require_board("posix"), tmp_path) as board:
         flashed(board, FRAMES)
         watching.start(board.client, Rules(release=0), stream="press", digest=DIGEST)
         for score in (3, 200, 90, -5, 1000):
@@ -130,7 +123,7 @@ def test_frames_over_the_link_are_judged_as_they_run(tmp_path: Path) -> None:
 
 
 def test_a_band_is_carried_and_another_threshold_is_without_one(tmp_path: Path) -> None:
-    with line(require("posix"), tmp_path) as board:
+    with line(require_board("posix"), tmp_path) as board:
         flashed(board, replace(FRAMES, lower=80, upper=120))
         watching.start(board.client, Rules(release=1), stream="press", digest=DIGEST)
         for score in (90, 200, 0):
@@ -148,7 +141,7 @@ def test_a_band_is_carried_and_another_threshold_is_without_one(tmp_path: Path) 
 
 
 def test_a_threshold_is_held_to_its_range_and_stays_over_restart_and_power_cut(tmp_path: Path) -> None:
-    with line(require("posix"), tmp_path) as board:
+    with line(require_board("posix"), tmp_path) as board:
         flashed(board, FRAMES)
         watching.start(board.client, Rules(), stream="press", digest=DIGEST)
         with pytest.raises(UsageError, match="50 to 5000"):
@@ -168,7 +161,7 @@ def test_a_threshold_is_held_to_its_range_and_stays_over_restart_and_power_cut(t
 
 def test_it_watches_on_after_a_restart_and_no_two_starts_have_the_same_events(tmp_path: Path) -> None:
     seen = set()
-    with line(require("posix"), tmp_path) as board:
+    with line(require_board("posix"), tmp_path) as board:
         flashed(board, FRAMES)
         watching.start(board.client, Rules(), stream="press", digest=DIGEST)
         for _ in range(3):
@@ -188,7 +181,7 @@ def test_it_watches_on_after_a_restart_and_no_two_starts_have_the_same_events(tm
 
 
 def test_an_event_is_said_again_until_somebody_has_taken_it(tmp_path: Path) -> None:
-    with line(require("posix"), tmp_path) as board:
+    with line(require_board("posix"), tmp_path) as board:
         flashed(board, FRAMES)
         watching.start(board.client, Rules(release=0), stream="press", digest=DIGEST)
         board.frame(200)
@@ -204,7 +197,7 @@ def test_an_event_is_said_again_until_somebody_has_taken_it(tmp_path: Path) -> N
 
 
 def test_when_nobody_listens_updates_go_first_and_what_was_lost_is_counted(tmp_path: Path) -> None:
-    with line(require("posix"), tmp_path) as board:
+    with line(require_board("posix"), tmp_path) as board:
         flashed(board, FRAMES)
         watching.start(board.client, Rules(release=1, update_interval=1), stream="press", digest=DIGEST)
         for _ in range(2):
@@ -218,7 +211,7 @@ def test_when_nobody_listens_updates_go_first_and_what_was_lost_is_counted(tmp_p
 
 
 def test_a_gap_begins_a_new_window_and_is_counted(tmp_path: Path) -> None:
-    with line(require("posix"), tmp_path) as board:
+    with line(require_board("posix"), tmp_path) as board:
         flashed(board, STREAM)
         watching.start(board.client, Rules(), stream="pump", digest=DIGEST)
         board.feed([1, 2])
@@ -236,7 +229,7 @@ def test_the_sensor_of_a_board_is_judged_there(tmp_path: Path) -> None:
     from edge_ad.firmware_bridge.build import build_firmware
     from edge_ad.firmware_bridge.client import open_client
 
-    require("posix")
+    require_board("posix")
     scores = [0, 0, 300, 0, 0, 0, 0, 0]
     (tmp_path / "rows.bin").write_bytes(rows_of(scores).tobytes())
     import subprocess
@@ -265,7 +258,7 @@ def test_the_sensor_of_a_board_is_judged_there(tmp_path: Path) -> None:
 
 
 def test_settings_outlive_a_full_record_unit_and_the_live_model_does_too(tmp_path: Path) -> None:
-    with line(require("posix"), tmp_path) as board:
+    with line(require_board("posix"), tmp_path) as board:
         flashed(board, FRAMES)
         watching.start(board.client, Rules(), stream="press", digest=DIGEST)
         for value in range(100, 190):  # 32 fit into a slot's last unit
@@ -282,7 +275,7 @@ def test_a_model_that_does_not_judge_and_a_name_that_cannot_be(tmp_path: Path) -
     from edge_ad.compile.integer.image import build_image
     from edge_ad.compile.integer.read import parse_tflite
 
-    with line(require("posix"), tmp_path) as board:
+    with line(require_board("posix"), tmp_path) as board:
         with pytest.raises(BoardError, match="no live model"):
             watching.statistics(board.client)
         flash_image(board.client, build_image(parse_tflite(dense((8, 4, 8), 1)), "plain").content)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from boards_here import require_board
 from small_networks import dense
 
 from edge_ad.compile.integer.image import build_image
@@ -30,9 +31,7 @@ EMULATED = [b for b in BOARDS if b.machine or b.name == "posix"]
 
 
 def require(board: Board) -> Board:
-    tools = ["make", "cc"] if board.name == "posix" else ["make", "arm-none-eabi-gcc", "qemu-system-arm"]
-    if missing := [tool for tool in tools if shutil.which(tool) is None]:
-        pytest.skip(f"{board.name} needs {missing[0]} (scripts/setup.sh installs it)")
+    require_board(board.address)
     return board
 
 

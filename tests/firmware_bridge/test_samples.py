@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from boards_here import require_board
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from row_sources import sensing_board
@@ -104,9 +104,7 @@ WITHOUT = [b for b in BOARDS if b.machine or b.name == "posix"]
 
 @pytest.mark.parametrize("board", WITHOUT, ids=[b.name for b in WITHOUT])
 def test_a_board_without_a_sensor_says_so(board: Board, tmp_path: Path) -> None:
-    tools = ["make", "cc"] if board.name == "posix" else ["make", "arm-none-eabi-gcc", "qemu-system-arm"]
-    if missing := [tool for tool in tools if shutil.which(tool) is None]:
-        pytest.skip(f"{board.name} needs {missing[0]} (scripts/setup.sh installs it)")
+    require_board(board.address)
     with Connection(BoardAddress(board=board.address, state=tmp_path)) as line:
         for ask in (line.client.start_samples, line.client.stop_samples):
             with pytest.raises(
