@@ -14,6 +14,11 @@ install_system_packages() {
     command -v arm-none-eabi-gcc >/dev/null 2>&1 || missing="$missing gcc-arm-none-eabi libnewlib-arm-none-eabi"
     command -v qemu-system-arm >/dev/null 2>&1 || missing="$missing qemu-system-arm"
     command -v clang >/dev/null 2>&1 || missing="$missing clang"
+    # Debian keeps clang's sanitizers and libFuzzer in a package of their own, named for its version.
+    runtime=$(apt-cache depends clang 2>/dev/null | sed -n 's/.*Depends: clang-\([0-9][0-9]*\)$/libclang-rt-\1-dev/p')
+    if [ -n "$runtime" ] && ! dpkg -s "$runtime" >/dev/null 2>&1 && apt-cache show "$runtime" >/dev/null 2>&1; then
+        missing="$missing $runtime"
+    fi
     command -v ssh >/dev/null 2>&1 || missing="$missing openssh-client"
     if [ ! -x /usr/sbin/sshd ] && [ -d /run/systemd/system ]; then
         # Its package would let people log in to this machine from now on; that is for its owner to decide.
@@ -46,7 +51,7 @@ install_system_packages() {
             openssh-client | openssh-server) echo "missing: $package (the tests of flashing over ssh will be skipped)" >&2 ;;
             qemu-user-static | mmdebstrap)
                 echo "missing: $package (the tests on an emulated arm64 device in make test-slow will be skipped)" >&2 ;;
-            clang) echo "missing: clang (fuzzing in make test-slow will be skipped)" >&2 ;;
+            clang | libclang-rt-*) echo "missing: $package (the fuzzing of link and images will be skipped)" >&2 ;;
             python3-venv) echo "missing: python3-venv (no virtual environment can be made)" >&2 ;;
         esac
     done
