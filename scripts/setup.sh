@@ -4,6 +4,15 @@ set -eu
 venv=${1:-.venv}
 cd "$(dirname "$0")/.."
 
+clang_runtime() {
+    # Debian keeps clang's sanitizers and libFuzzer in a package of their own, named for its version. Empty where it is
+    # installed, or where apt has no lists yet.
+    runtime=$(apt-cache depends clang 2>/dev/null | sed -n 's/.*Depends: clang-\([0-9][0-9]*\)$/libclang-rt-\1-dev/p')
+    if [ -n "$runtime" ] && ! dpkg -s "$runtime" >/dev/null 2>&1 && apt-cache show "$runtime" >/dev/null 2>&1; then
+        printf ' %s' "$runtime"
+    fi
+}
+
 install_system_packages() {
     # What is missing is installed where we may, else named with what it switches off.
     command -v apt-get >/dev/null 2>&1 || { echo "no apt-get: install by hand what is named below" >&2; }
@@ -14,11 +23,7 @@ install_system_packages() {
     command -v arm-none-eabi-gcc >/dev/null 2>&1 || missing="$missing gcc-arm-none-eabi libnewlib-arm-none-eabi"
     command -v qemu-system-arm >/dev/null 2>&1 || missing="$missing qemu-system-arm"
     command -v clang >/dev/null 2>&1 || missing="$missing clang"
-    # Debian keeps clang's sanitizers and libFuzzer in a package of their own, named for its version.
-    runtime=$(apt-cache depends clang 2>/dev/null | sed -n 's/.*Depends: clang-\([0-9][0-9]*\)$/libclang-rt-\1-dev/p')
-    if [ -n "$runtime" ] && ! dpkg -s "$runtime" >/dev/null 2>&1 && apt-cache show "$runtime" >/dev/null 2>&1; then
-        missing="$missing $runtime"
-    fi
+    missing="$missing$(clang_runtime)"
     command -v ssh >/dev/null 2>&1 || missing="$missing openssh-client"
     if [ ! -x /usr/sbin/sshd ] && [ -d /run/systemd/system ]; then
         # Its package would let people log in to this machine from now on; that is for its owner to decide.
@@ -36,6 +41,10 @@ install_system_packages() {
     [ "$(id -u)" = 0 ] || sudo="sudo -n"
     if command -v apt-get >/dev/null 2>&1 && $sudo true 2>/dev/null; then
         $sudo apt-get update -qq || true
+        case $missing in
+            *libclang-rt-*) ;;
+            *) missing="$missing$(clang_runtime)" ;;
+        esac
         # A distribution may start a service by itself; ours is started by the tests that need it.
         # shellcheck disable=SC2086
         if $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
