@@ -33,7 +33,7 @@ from edge_ad.runtime.deployment import load
 from edge_ad.runtime.engines import open_engine, open_model
 from edge_ad.runtime.engines.base import Engine
 from edge_ad.runtime.preprocess import preprocess
-from targets import edge_ad, machines
+from targets import edge_ad
 
 ROOT = Path(__file__).resolve().parents[2]
 BOARDS = {
@@ -67,8 +67,8 @@ def cases(shared: Path, work: Path) -> Iterator[Case]:
                ["--preset", "micro", "--score", "regret"])  # fmt: skip
     yield Case(
         "tspulse",
-        "TSPulse `tiny`, ASD",
-        machines(shared, work, "asd"),
+        "TSPulse `tiny`, UCR 001",
+        heart_beats(shared, work),
         0.02,
         ["--preset", "tiny", "--steps", "600"],
     )
@@ -79,6 +79,16 @@ def cases(shared: Path, work: Path) -> Iterator[Case]:
         0.02,
         ["--preset", "ad01", "--window", "5"],
     )
+
+
+def heart_beats(shared: Path, work: Path) -> Path:
+    """The first series of UCR, one channel: its part for training, and the rest with its one anomaly."""
+    data, (source,) = work / "ucr", (shared / "series" / "ucr").glob("001_*.csv.gz")
+    rows = np.loadtxt(source, delimiter=",", skiprows=1)
+    for folder, part in (("train/good", rows[rows[:, 1] == 1]), ("test/beats", rows[rows[:, 1] == 0])):
+        (data / folder).mkdir(parents=True, exist_ok=True)
+        np.savetxt(data / folder / "001.csv", part[:, [0, 2]], "%g", ",", header="value,label", comments="")
+    return data
 
 
 def streets(work: Path) -> Path:
