@@ -6,7 +6,7 @@
 #include "judge.h"
 #include "settings.h"
 
-#define EDGE_EVENTS_WAITING 16u
+#define EDGE_EVENTS_WAITING (EDGE_JUDGES ? 16u : 1u)
 
 typedef struct {
     edge_change change;
