@@ -13,7 +13,13 @@ from edge_ad.firmware_bridge.build import FIRMWARE
 
 CORPUS = Path(__file__).resolve().parent / "corpus"
 SECONDS = 60
-SOURCES = {"link": ["link/frames.c", "link/session.c", "slots.c"], "image": []}
+SOURCES = {
+    "link": [
+        *sorted(str(path.relative_to(FIRMWARE)) for path in (FIRMWARE / "link").glob("*.c")),
+        *("slots.c", "watch.c", "judge.c", "events.c", "settings.c"),
+    ],
+    "image": [],
+}
 FLAGS = ["-g", "-O1", "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all"]
 
 
@@ -23,7 +29,7 @@ def fuzzer(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Path]:
         pytest.skip("clang is not installed")
     name, out = request.param, tmp_path / "fuzzer"
     kernels = sorted(str(p) for p in (FIRMWARE / "engine" / "kernels").glob("*.c"))
-    sources = [f"fuzz/{name}.c", *SOURCES[name], "engine/engine.c", *kernels]
+    sources = [f"fuzz/{name}.c", *SOURCES[name], "engine/engine.c", "engine/monitor.c", *kernels]
     done = subprocess.run(
         ["clang", *FLAGS, *sources, "-o", str(out)], cwd=FIRMWARE, capture_output=True, text=True
     )
