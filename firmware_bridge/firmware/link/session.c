@@ -7,6 +7,12 @@
 #ifndef EDGE_BUILD
 #define EDGE_BUILD 0
 #endif
+#if EDGE_JUDGES && EDGE_MAX_PAYLOAD < EDGE_EVENT_BYTES
+#error "an event has to fit into a frame"
+#endif
+#if EDGE_RING_BYTES <= EDGE_STUFFED_BYTES
+#error "a frame has to fit into the ring"
+#endif
 #define PROTOCOL 1u
 #define ANSWER 0x80u
 #define BOOT 0x42u
