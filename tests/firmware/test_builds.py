@@ -52,6 +52,10 @@ def test_lean_firmware_builds_without_a_warning_and_is_small(name: str, judges: 
             text=True,
             check=True,
         ).stdout
-        sizes = {row[0]: int(row[1]) for row in map(str.split, listing.splitlines()) if len(row) == 3}
+        sizes = {
+            row[0]: int(row[1])
+            for row in map(str.split, listing.splitlines())
+            if row[2:] and row[1].isdigit()
+        }
         assert sizes[".text"] < MOST_LEAN_BYTES[judges]
         assert sizes[".bss"] < MOST_LEAN_STATIC_BYTES

@@ -83,16 +83,8 @@ def flashed(board: Line, monitor: Monitor) -> None:
     flash_image(board.client, make(emulated(str(board.connection.address)).kernels, monitor).content)
 
 
-@pytest.mark.parametrize(
-    ("name", "lean"),
-    [
-        ("posix", False),
-        ("qemu:mps2-an386", False),
-        ("qemu:mps3-an547", False),
-        ("posix", True),
-        ("qemu:mps2-an386", True),
-    ],
-)
+@pytest.mark.parametrize("lean", [False, True], ids=["full", "lean"])
+@pytest.mark.parametrize("name", ["posix", "qemu:mps2-an386", "qemu:mps3-an547"])
 def test_rows_in_events_out_as_the_runtime_would_tell_them(name: str, lean: bool, tmp_path: Path) -> None:
     if lean:
         folder = state_folder(emulated(name), tmp_path)
