@@ -1,10 +1,12 @@
 """What each detector takes of a board in firmware that holds its operators alone, beside the firmware for all.
 
     python tests/bench/lean_boards.py --work work/lean
+    python tests/bench/lean_boards.py --work work/lean --own
 
 Fits are as short as they can be and sets are generated (but for ToyCar's features, which EDGE_AD_DATA names): neither
 flash nor memory nor instructions depend on them. Everything goes through the commands: compile for three boards, flash
---firmware lean, verify. Bytes; prints Markdown. What is there in --work already is kept.
+--firmware lean, verify. --own: the image with engine and port alone, without link, slots and receive ring, as who links
+the sources of --emit-c has them. Bytes; prints Markdown. What is there in --work already is kept.
 """
 
 from __future__ import annotations
@@ -13,23 +15,40 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import click
 import numpy as np
 
+from edge_ad.bundle.archive import open_bundle
+from edge_ad.compile import emit_c
 from edge_ad.data.sample_sounds import make_sounds
 from edge_ad.data.samples import make_parts
 from edge_ad.data.scenes import make_scenes
 from edge_ad.firmware_bridge.boards import find
 from edge_ad.firmware_bridge.build import build_firmware, flash_bytes
+from edge_ad.firmware_bridge.flasher import read_header
+from edge_ad.firmware_bridge.parts import parts_of_image
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "support"))
+
+from footprint import footprint  # noqa: E402
+
 BOARDS = {"mps2-an386": "cortex-m4", "mps2-an500": "cortex-m7", "mps3-an547": "cortex-m55"}
 HEADS = ("model", "board", "operators", "image", "lean firmware", "flash", "flash, full firmware", "arena", "static",
          "stack used", "memory", "instructions")  # fmt: skip
+OWN_HEADS = ("model", "board", "flash", "arena", "static", "stack used", "memory", "instructions")
+MODEL_H = """#include "engine/edge_engine.h"
+/* -DEDGE_BUILT={built:#x}ull */
+#define MODEL_IMAGE_BYTES {image}u
+#define MODEL_ARENA_BYTES {arena}u
+extern const unsigned char model_image[MODEL_IMAGE_BYTES];
+"""
 
 
 @dataclass(frozen=True)
@@ -122,19 +141,47 @@ def row(case: Case, bundle: Path, board: str, state: Path) -> str:
     full = flash_bytes(build_firmware(find(board)))
     cells = (case.name, board, len(flashed["operators"]), image, lean, image + lean, image + full, arena, static, stack,
              arena + static + stack, int(told["instructions"]))  # fmt: skip
+    return line(cells)
+
+
+def line(cells: tuple[str | int, ...]) -> str:
     return "| " + " | ".join(f"{cell:,}" if isinstance(cell, int) else cell for cell in cells) + " |"
+
+
+def own_row(case: Case, bundle: Path, board: str, folder: Path) -> str:
+    """Without the firmware: the image as a constant, with engine and port."""
+    with open_bundle(bundle) as source:
+        image = source.read(source.manifest.payload(BOARDS[board]).model)
+    header = read_header(image)
+    for name, path in emit_c.engine_sources(header.kernels):
+        place = folder / "engine" / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(path.read_bytes())
+    (folder / "model.c").write_text(emit_c.source(SimpleNamespace(content=image)))
+    sizes = {"built": parts_of_image(image).mask, "image": len(image), "arena": header.arena_bytes}
+    (folder / "model.h").write_text(MODEL_H.format(**sizes))
+    cost = footprint(folder, board, header.arena_bytes)
+    return line(
+        (case.name, board, cost.flash, cost.arena, cost.static, cost.stack, cost.ram, cost.instructions)
+    )
 
 
 @click.command(help=__doc__.splitlines()[0])
 @click.option("--work", type=click.Path(path_type=Path), required=True, help="Folder for models and bundles.")
 @click.option("--only", default="", help="Models whose name has this in it.")
-def main(work: Path, only: str) -> None:
-    print("| " + " | ".join(HEADS) + " |\n| --- | --- |" + " ---: |" * (len(HEADS) - 2))
+@click.option("--own", is_flag=True, help="In firmware of one's own in place of this project's.")
+def main(work: Path, only: str, own: bool) -> None:
+    heads = OWN_HEADS if own else HEADS
+    print(line(heads) + "\n| --- | --- |" + " ---: |" * (len(heads) - 2))
     for case in CASES:
         if only in case.name:
             bundle = compiled(case, work)
             for board in BOARDS:
-                print(row(case, bundle, board, work / "state"), flush=True)
+                if own:
+                    with tempfile.TemporaryDirectory() as folder:
+                        print(own_row(case, bundle, board, Path(folder)), flush=True)
+                else:
+                    print(row(case, bundle, board, work / "state"), flush=True)
 
 
 if __name__ == "__main__":
