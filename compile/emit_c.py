@@ -12,6 +12,7 @@ from edge_ad.compile.target import ImageTarget
 from edge_ad.compile.tflite_bundle import image_for, output_names, read_network
 from edge_ad.errors import UsageError
 from edge_ad.firmware_bridge.host_library import ENGINE
+from edge_ad.firmware_bridge.parts import parts_of_image
 from edge_ad.firmware_bridge.port_spec import PortSpec
 
 _PER_LINE = 16
@@ -93,9 +94,12 @@ def header(
         defines += f"\n\n/* A score above this is an anomaly. */\n#define MODEL_THRESHOLD ({threshold})"
     shown = re.sub(r"[^\w .+-]", "_", name)
     flags = f"-DEDGE_KERNELS={KERNEL_SETS.index(target.kernels)}"
+    built = parts_of_image(image.content).mask
     return f"""/* {shown}, compiled by edge-ad for {target.name} ({target.kernels} kernels).
  *
- * Compile all .c files below this folder with {flags}. What an integer stands for: scale * (integer - zero point).
+ * Compile all .c files below this folder with {flags} and, so that nothing but this model's operators
+ * is linked, -DEDGE_BUILT={built:#x}ull -ffunction-sections -Wl,--gc-sections. What an integer stands for:
+ * scale * (integer - zero point).
  *
  *     #include "model.h"
  *     _Alignas(EDGE_ALIGNMENT) static uint8_t arena[MODEL_ARENA_BYTES];

@@ -1,16 +1,18 @@
-"""Building a board's firmware from the sources in this package, once for each state of them."""
+"""Building a board's firmware from the sources in this package, once for each state of them and what it shall hold."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import shutil
+import struct
 import subprocess
 import tempfile
 from pathlib import Path
 
 from edge_ad.errors import FirmwareError, MissingDependencyError
 from edge_ad.firmware_bridge.boards import POSIX, Board
+from edge_ad.firmware_bridge.parts import Parts, all_parts
 
 FIRMWARE = Path(__file__).resolve().parent / "firmware"
 _TOOLS = {
@@ -19,15 +21,21 @@ _TOOLS = {
     "arm-none-eabi-gcc": "apt-get install gcc-arm-none-eabi libnewlib-arm-none-eabi",
 }
 _BUILD_S = 300
+_LOADED = 1  # a segment's type, PT_LOAD
 
 
-def build_firmware(board: Board) -> Path:
+def build_firmware(board: Board, parts: Parts | None = None) -> Path:
     """The ELF file of the board's firmware (a program of this machine for the POSIX board), kept in the user's cache.
 
-    Raises MissingDependencyError naming the package of a compiler that is missing, FirmwareError with the
-    compiler's first error otherwise.
+    parts: what it shall hold; by default all there is.
+
+    Raises MissingDependencyError naming the package of a compiler that is missing, FirmwareError with the compiler's
+    first error otherwise.
     """
-    out = cache_folder() / f"{board.name}-{sources_digest(board)}"
+    if parts == all_parts():
+        parts = None
+    held = "" if parts is None else f"-{parts.mask:x}{'' if parts.judges else '-computes'}"
+    out = cache_folder() / f"{board.name}-{sources_digest(board)}{held}"
     elf = out / "firmware.elf"
     if elf.exists():
         return elf
@@ -38,7 +46,7 @@ def build_firmware(board: Board) -> Path:
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".build-") as folder:
             made = Path(folder) / "out"
             made.mkdir()
-            _make(board, made)
+            _make(board, parts, made)
             if not elf.exists():  # someone else may have built it meanwhile
                 shutil.rmtree(out, ignore_errors=True)
                 made.rename(out)
@@ -48,6 +56,20 @@ def build_firmware(board: Board) -> Path:
             hint="set XDG_CACHE_HOME to a folder that you may write to",
         ) from error  # fmt: skip
     return elf
+
+
+def flash_bytes(elf: Path) -> int:
+    """Code, constants and initial values of a microcontroller's ELF file: what it takes of the flash. Raises
+    FirmwareError for another file."""
+    raw = elf.read_bytes()
+    try:
+        if raw[:5] != b"\x7fELF\x01":
+            raise ValueError
+        (at,), (size, count) = struct.unpack_from("<I", raw, 28), struct.unpack_from("<HH", raw, 42)
+        segments = [struct.unpack_from("<8I", raw, at + i * size) for i in range(count)]
+    except (ValueError, struct.error) as error:
+        raise FirmwareError("is no firmware of a microcontroller", where=elf) from error
+    return sum(stored for kind, _, _, _, stored, *_ in segments if kind == _LOADED)
 
 
 def cache_folder() -> Path:
@@ -70,7 +92,7 @@ def _require(tool: str, board: Board) -> None:
         )
 
 
-def _make(board: Board, out: Path) -> None:
+def _make(board: Board, parts: Parts | None, out: Path) -> None:
     command = [
         "make",
         "-s",
@@ -80,6 +102,8 @@ def _make(board: Board, out: Path) -> None:
         f"OUT={out}",
         f"KERNELS={board.kernels}",
     ]
+    if parts is not None:
+        command += [f"BUILT={parts.mask:#x}ull", f"JUDGES={parts.judges:d}"]
     # No flags of a make that we may have been started by.
     environment = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
     try:

@@ -11,6 +11,7 @@ from types import TracebackType
 from edge_ad.errors import BoardError, LinkError, RestartError
 from edge_ad.firmware_bridge.exchange import BOOT, FIRST_WAIT_S, HELLO, Exchange
 from edge_ad.firmware_bridge.frames import Frame, encode
+from edge_ad.firmware_bridge.parts import Parts, parts_of_bits
 from edge_ad.firmware_bridge.ports import DEFAULT_BAUD, open_port
 from edge_ad.firmware_bridge.samples import SampleFormat, SampleStream
 
@@ -33,7 +34,8 @@ _INITIAL_PAYLOAD = 64  # of a board that has not said hello yet
 
 @dataclass(frozen=True)
 class Hello:
-    """Who answers. live_slot: None without a live model, whose CRC and length are then 0. build: of the firmware."""
+    """Who answers. live_slot: None without a live model, whose CRC and length are then 0. build: of the firmware.
+    parts: what that holds, None for an older one that does not tell."""
 
     abi: int
     kernels: str
@@ -47,6 +49,7 @@ class Hello:
     reset_cause: str
     build: str
     board: str
+    parts: Parts | None
 
 
 @dataclass(frozen=True)
@@ -280,7 +283,10 @@ def stop_samples_frame(seq: int) -> bytes:
 
 def parse_hello(raw: bytes, *, where: str) -> Hello:
     """The answer to HELLO, or a BOOT frame's payload without its status. Raises LinkError for another protocol."""
-    if len(raw) < _HELLO.size or len(raw) != _HELLO.size + raw[_HELLO.size - 1] or raw[0] != PROTOCOL:
+    end = _HELLO.size + raw[_HELLO.size - 1] if len(raw) >= _HELLO.size else 0
+    name, tail = raw[_HELLO.size : end], raw[end:]
+    whole = len(raw) >= end > 0 and (not tail or (len(tail) >= 2 and len(tail) == 2 + tail[1]))
+    if not whole or raw[0] != PROTOCOL:
         raise LinkError(
             "what answers speaks no protocol that this version knows", where=where,
             hint="program the board with this version's firmware: edge-ad flash --program",
@@ -302,7 +308,8 @@ def parse_hello(raw: bytes, *, where: str) -> Hello:
         boots=boots,
         reset_cause=RESET_CAUSES[cause] if cause < len(RESET_CAUSES) else f"unknown ({cause})",
         build=build.hex(),
-        board="".join(c for c in raw[_HELLO.size :].decode(errors="replace") if c.isprintable()),
+        board="".join(c for c in name.decode(errors="replace") if c.isprintable()),
+        parts=parts_of_bits(tail[0], tail[2:]) if tail else None,
     )
 
 

@@ -13,6 +13,7 @@ from edge_ad.firmware_bridge.boards import BOARDS, Board, emulated
 from edge_ad.firmware_bridge.client import BoardClient, Hello, open_client
 from edge_ad.firmware_bridge.emulator import Emulator
 from edge_ad.firmware_bridge.frames import Frame
+from edge_ad.firmware_bridge.parts import Parts
 from edge_ad.firmware_bridge.ports import DEFAULT_BAUD
 
 _START_S = 20.0
@@ -47,9 +48,13 @@ class Connection:
     hello: what the board said of itself when the line was opened.
     """
 
-    def __init__(self, address: BoardAddress, *, unasked: Callable[[Frame], None] | None = None):
-        """unasked: called with each frame that is no answer: events, logs. Raises PortError, LinkError, FirmwareError,
-        MissingDependencyError, UsageError."""
+    def __init__(
+        self, address: BoardAddress, *, unasked: Callable[[Frame], None] | None = None, parts: Parts | None = None
+    ):  # fmt: skip
+        """unasked: called with each frame that is no answer: events, logs. parts: what an emulated board's firmware
+        holds this time, and from `keep_firmware` on always.
+
+        Raises PortError, LinkError, FirmwareError, MissingDependencyError, UsageError."""
         self.address = address
         with contextlib.ExitStack() as opened:
             url = address.port
@@ -57,7 +62,12 @@ class Connection:
             if address.board is not None:
                 board = emulated(address.board)
                 self.emulator = opened.enter_context(
-                    Emulator(board, state=address.state, count=address.count and board.machine is not None)
+                    Emulator(
+                        board,
+                        state=address.state,
+                        count=address.count and board.machine is not None,
+                        parts=parts,
+                    )
                 )
                 url = self.emulator.url
             assert url is not None
@@ -76,6 +86,11 @@ class Connection:
     def close(self) -> None:
         """Close the line, and stop an emulated board, whose flash is kept."""
         self._opened.close()
+
+    def keep_firmware(self) -> None:
+        """The firmware that an emulated board runs this time stays on it."""
+        if self.emulator is not None:
+            self.emulator.keep_parts()
 
     @property
     def board(self) -> Board:

@@ -1,6 +1,7 @@
 """Boards without hardware: QEMU, or the firmware as a process of this machine. What they hold in flash is kept.
 
-A board has a folder: `flash.bin` is its model slots, `lock` is held while it runs, `board.log` is what it printed.
+A board has a folder: `flash.bin` is its model slots, `lock` is held while it runs, `board.log` is what it printed,
+`firmware.json` what its firmware holds, where that is not the one for all models.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from types import TracebackType
 from edge_ad.errors import FirmwareError, MissingDependencyError
 from edge_ad.firmware_bridge.boards import POSIX, Board
 from edge_ad.firmware_bridge.build import build_firmware
+from edge_ad.firmware_bridge.parts import Parts, keep_parts, kept_parts
 from edge_ad.firmware_bridge.qemu import START_S, Qmp, write_memory
 
-FLASH = "flash.bin"
+FLASH, PARTS = "flash.bin", "firmware.json"
 _STOP_S = 5.0
 _QEMU = "qemu-system-arm"
 
@@ -39,10 +41,11 @@ class Emulator:
 
     def __init__(
         self, board: Board, *, state: Path | None = None, count: bool = False, tcp: bool = False,
-        firmware: Path | None = None,
+        firmware: Path | None = None, parts: Parts | None = None,
     ):  # fmt: skip
         """state: the folder that boards keep their flash in. count: exact instruction counts, several times slower
         (QEMU). tcp: a TCP port instead of a pseudo-terminal (QEMU). firmware: an ELF file instead of this package's.
+        parts: what the firmware holds this time, in place of what `keep_parts` said.
 
         Raises MissingDependencyError when QEMU or a compiler is missing, FirmwareError when the board does not
         start or its folder is in use.
@@ -53,11 +56,12 @@ class Emulator:
                 f"the board '{board.name}' needs {_QEMU}",
                 hint="apt-get install qemu-system-arm, or use --board posix",
             )
-        self._elf = firmware or build_firmware(board)
         self.folder = state_folder(board, state)
+        self._parts = parts
         self._count, self._tcp = count, tcp
         with contextlib.ExitStack() as opened:
             self._lock = opened.enter_context(_locked(self.folder))
+            self._elf = firmware or build_firmware(board, parts or kept_parts(self.folder / PARTS))
             self._sockets = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="edge-ad-")))
             self._process: subprocess.Popen[bytes] | None = None
             self._keep: int | None = None
@@ -77,6 +81,11 @@ class Emulator:
     def flash(self) -> Path:
         """The file that holds the model slots."""
         return self.folder / FLASH
+
+    def keep_parts(self) -> None:
+        """The firmware that it runs this time stays from now on."""
+        if self._parts is not None:
+            keep_parts(self._parts, self.folder / PARTS)
 
     def stop(self) -> None:
         """Stop the board and keep its flash. Nothing happens when it has stopped already."""

@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from edge_ad.errors import BoardError, BudgetError, LinkError, ParityError, RestartError
 from edge_ad.firmware_bridge.client import KERNEL_SETS, BoardClient, Hello
 from edge_ad.firmware_bridge.host_library import STATUS
+from edge_ad.firmware_bridge.parts import MONITOR, Parts, parts_of_image
 
 HEADER_BYTES = 64
+OTHER_FIRMWARE = "put another firmware on it: edge-ad flash --firmware lean, for this bundle alone, or full"
 _HEADER = struct.Struct("<IHHIII")
 _MAGIC = 0x4D444145
 _RESTARTS = 3  # a board that restarts more often during one upload has a fault that waiting does not mend
 _NO_CONTENT, _REFUSED, _GOLDEN = 4, 6, 7
+_NOT_BUILT = 9  # of the engine, in the detail of _REFUSED
 
 Progress = Callable[[int, int], None]
 
@@ -63,6 +66,8 @@ def flash_image(client: BoardClient, image: bytes, *, progress: Progress | None 
     header = read_header(image)
     hello = client.hello()
     _check_fits(header, hello)
+    if hello.parts is not None:
+        _check_parts(parts_of_image(image), hello.parts, hello.board)
     if is_live(hello, header):
         return Flashed(hello.live_slot or 0, 0, True, hello)
     for attempt in range(_RESTARTS + 1):
@@ -92,7 +97,7 @@ def roll_back(client: BoardClient) -> Hello:
     except BoardError as error:
         if error.status == _NO_CONTENT:
             error.what = "the board has no earlier model to go back to"
-        raise
+        raise _refusal(error) from error
     return client.hello()
 
 
@@ -127,6 +132,18 @@ def _check_fits(header: ImageHeader, hello: Hello) -> None:
         )
 
 
+def _check_parts(needed: Parts, has: Parts, board: str) -> None:
+    missing = has.lacks(needed)
+    if not missing:
+        return
+    operators = [name for name in missing if name != MONITOR]
+    named = [f"the operator{'s' if len(operators) > 1 else ''} {', '.join(operators)}"] if operators else []
+    raise BoardError(
+        f"the firmware of '{board}' was built without {' and '.join([*named, *missing[len(operators):]])}, which the "
+        "model needs", hint=OTHER_FIRMWARE,
+    )  # fmt: skip
+
+
 def _upload(client: BoardClient, image: bytes, header: ImageHeader, progress: Progress) -> tuple[int, int]:
     """(slot, bytes that were there already)."""
     slot, begun = client.begin(header.length, header.crc)
@@ -157,5 +174,7 @@ def _refusal(error: BoardError) -> BoardError | ParityError:
         cause = STATUS[error.detail[0]] if error.detail[0] < len(STATUS) else f"status {error.detail[0]}"
         error.what = f"the board refuses the model image: {cause}"
         error.hint = "flash it again; if that does not help, compile the bundle again"
+        if error.detail[0] == _NOT_BUILT:
+            error.hint = OTHER_FIRMWARE
         error.args = (error.what,)
     return error

@@ -23,7 +23,8 @@ from edge_ad.firmware_bridge.port_spec import Array, PortSpec
 ENGINE = Path(__file__).resolve().parent / "firmware" / "engine"
 FLAGS = ("-std=c99", "-O2", "-ffp-contract=off", "-fPIC", "-shared", "-Wall", "-Wextra")
 STATUS = ("ok", "no image", "made for another ABI", "made for other kernels", "truncated", "checksum differs",
-          "damaged", "needs more memory than there is", "golden vectors differ")  # fmt: skip
+          "damaged", "needs more memory than there is", "golden vectors differ",
+          "needs an operator, or the monitor, that this firmware was built without")  # fmt: skip
 
 MOST_ARENA_BYTES = 1 << 30
 _ARENA_AT = 16  # in an image's header

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
 
 from edge_ad.bundle.signature import PublicKey
+from edge_ad.cli.flash_board import Firmware, check_options, flash_board
+from edge_ad.cli.flash_board import Options as BoardOptions
 from edge_ad.cli.options import errors, out, print_json, signature_option, stages
-from edge_ad.cli.payloads import board_address, board_options, payload_on
+from edge_ad.cli.payloads import board_address, board_options
 from edge_ad.errors import UsageError
-from edge_ad.firmware_bridge.connection import BoardAddress, Connection
 
 
 @click.command("flash")
@@ -30,6 +29,9 @@ from edge_ad.firmware_bridge.connection import BoardAddress, Connection
 @board_options
 @click.option("--program", metavar="NAME",
               help="First write this real board's firmware through its debug probe, e.g. nucleo-h743zi2.")  # fmt: skip
+@click.option("--firmware", type=click.Choice(["lean", "full"]),
+              help="Put this firmware on the board: lean holds only the operators that BUNDLE needs, full those of "
+              "every model. Without it a board keeps what it has; a new one has the full one.")  # fmt: skip
 @click.option(
     "--target", help="Which payload; may be left out when the bundle holds one, or one for the board."
 )
@@ -49,9 +51,9 @@ from edge_ad.firmware_bridge.connection import BoardAddress, Connection
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
 def command(
     bundle: Path | None, addresses: tuple[str, ...], remote_command: str, restart: str | None, wait_s: float,
-    dry_run: bool, board: str | None, port: str | None, baud: int, state: Path | None,
-    program: str | None, target: str | None, station: Path | None, service_name: str | None, service_folder: Path,
-    service_user: str | None, signed_by: tuple[PublicKey, ...], rollback: bool, as_json: bool,
+    dry_run: bool, board: str | None, port: str | None, baud: int, state: Path | None, program: str | None,
+    firmware: Firmware | None, target: str | None, station: Path | None, service_name: str | None,
+    service_folder: Path, service_user: str | None, signed_by: tuple[PublicKey, ...], rollback: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Put a bundle on a device: a folder of this machine, devices that ssh reaches, or a board.
 
@@ -82,17 +84,13 @@ def command(
         raise UsageError(
             "a board keeps no signature", hint="flash the signed bundle again instead of --rollback"
         )
-    if program is not None:
-        if port is None:
-            raise UsageError("--program needs --port, over which the board then answers")
-        _program(program)
+    on_board = BoardOptions(target, signed_by, firmware, program)
+    check_options(board, port, on_board, rollback=rollback)
     if dry_run and rollback:
         raise UsageError("--dry-run tells of a flash, not of --rollback")
     if any(remote):
         from edge_ad.cli.flash_ssh import Options, flash_devices
 
-        if program is not None:
-            raise UsageError("--program goes with --port")
         options = Options(
             target, signed_by, remote_command, restart, wait_s, dry_run, station, service_name, service_folder,
             service_user,
@@ -103,7 +101,7 @@ def command(
         raise UsageError("--service needs --to dir:FOLDER: a station runs on this machine")
     unit = None if station is None else _unit(station, service_name, service_user)
     if device is not None:
-        _flash_board(bundle, device, target, signed_by, as_json)
+        flash_board(bundle, device, on_board, as_json)
     else:
         _flash_folder(bundle, addresses[0], target, signed_by, as_json)
     if unit is not None:
@@ -176,82 +174,3 @@ def _flash_folder(
     )
     out.print(f"live at {address}: {result.digest}", soft_wrap=True)
     out.print(f"previous: {result.previous or 'none'}", soft_wrap=True)
-
-
-def _flash_board(
-    bundle: Path | None,
-    address: BoardAddress,
-    target: str | None,
-    signed_by: tuple[PublicKey, ...],
-    as_json: bool,
-) -> None:
-    from edge_ad.bundle.archive import open_bundle
-    from edge_ad.bundle.signature import require_signature
-    from edge_ad.firmware_bridge.flasher import flash_image, roll_back
-
-    with contextlib.ExitStack() as opened:
-        if bundle is None:
-            connection = opened.enter_context(Connection(address))
-            hello, resumed_at, already = roll_back(connection.client), 0, False
-        else:
-            source = opened.enter_context(open_bundle(bundle))
-            if signed_by:
-                require_signature(source.digest, source.signatures, signed_by, where=str(bundle))
-            connection = opened.enter_context(Connection(address))
-            payload = payload_on(source.manifest, target, connection)
-            image = source.read(payload.model)
-            with _upload_bar() as progress:
-                result = flash_image(connection.client, image, progress=progress)
-            hello, resumed_at, already = result.hello, result.resumed_at, result.already
-    if as_json:
-        print_json(
-            {
-                "address": str(address), "board": hello.board, "firmware": hello.build, "kernels": hello.kernels,
-                "slot": hello.live_slot, "crc32": f"{hello.live_crc:08x}", "length": hello.live_length,
-                "resumed_at": resumed_at, "already": already,
-            }
-        )  # fmt: skip
-        return
-    if resumed_at:
-        out.print(f"an earlier upload went on from byte {resumed_at:,}")
-    if bundle is not None and not already:
-        out.print("the board's golden vectors agree to the bit")
-    out.print(
-        f"{'was live already' if already else 'live'} on {hello.board} at {address}: slot {hello.live_slot}, "
-        f"image {hello.live_crc:08x}, {hello.live_length:,} bytes, read back",
-        soft_wrap=True,
-    )
-
-
-@contextlib.contextmanager
-def _upload_bar() -> Iterator[Callable[[int, int], None]]:
-    """A progress bar of bytes on standard error."""
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(),
-    )  # fmt: skip
-    with Progress(*columns, console=errors) as bar:
-        task = bar.add_task("upload", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def _program(name: str) -> None:
-    """Build the firmware of a real board and write it."""
-    from edge_ad.firmware_bridge.boards import find
-    from edge_ad.firmware_bridge.build import build_firmware
-    from edge_ad.firmware_bridge.programming import PyocdProgrammer
-
-    board = find(name)
-    firmware = build_firmware(board)
-    with stages() as stage:
-        done = stage(f"program {name}", 1)
-        PyocdProgrammer().program(board, firmware, lambda share: None)
-        done()

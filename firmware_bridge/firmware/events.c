@@ -5,7 +5,6 @@
 #include "ports/port.h"
 
 #define AGAIN_MS 1000u
-#define LONGEST 640u
 
 void edge_events_clear(edge_events *e) { memset(e, 0, sizeof *e); }
 
@@ -145,7 +144,7 @@ static uint16_t write(char *out, const edge_event *e, bool again, const edge_mon
 
 bool edge_events_step(edge_events *e, const edge_monitor *m, const edge_settings *s, edge_say *say)
 {
-    static char json[LONGEST];
+    static char json[EDGE_EVENT_BYTES];
     if (e->count == 0)
         return false;
     const uint64_t now = edge_port_ticks(), wait = (uint64_t)edge_port_describe()->ticks_hz * AGAIN_MS / 1000;

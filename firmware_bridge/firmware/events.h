@@ -6,7 +6,8 @@
 #include "judge.h"
 #include "settings.h"
 
-#define EDGE_EVENTS_WAITING 16u
+#define EDGE_EVENT_BYTES 640u /* of one as JSON, at most */
+#define EDGE_EVENTS_WAITING (EDGE_JUDGES ? 16u : 1u)
 
 typedef struct {
     edge_change change;

@@ -157,12 +157,22 @@ static uint32_t held(uint32_t slot, uint32_t length, uint32_t crc)
     return end / unit * unit;
 }
 
+/* Where an upload goes: not where the live model is, and without one not where the newest is, which is of use again
+ * once the board has firmware that runs it. */
+static uint32_t spare(const edge_slots *s)
+{
+    if (s->live != EDGE_NO_SLOT)
+        return s->live == 0 ? 1 : 0;
+    const record first = read_record(0), second = read_record(1);
+    return first.valid && (!second.valid || first.sequence > second.sequence) ? 1 : 0;
+}
+
 edge_slot_status edge_slots_begin(edge_slots *s, uint32_t length, uint32_t crc)
 {
     const edge_port_info *port = edge_port_describe();
     if (length < sizeof(edge_header) || length > capacity(port))
         return EDGE_SLOT_TOO_LONG;
-    const uint32_t slot = s->live == 0 ? 1 : 0, unit = port->record_bytes;
+    const uint32_t slot = spare(s), unit = port->record_bytes;
     s->target = EDGE_NO_SLOT;
     /* The record goes first: from here on the slot claims nothing. */
     if (!erased(edge_port_slot(slot) + capacity(port), unit) && !edge_port_erase(slot, capacity(port), unit))

@@ -31,7 +31,7 @@ void edge_watch_model(edge_watch *watch, const edge_model *model, uint32_t image
 /* Begin to watch by `settings` (epoch and threshold are the board's), or stop; false where flash cannot be written. */
 bool edge_watch_start(edge_watch *watch, const edge_settings *settings);
 bool edge_watch_stop(edge_watch *watch);
-static inline bool edge_watching(const edge_watch *watch) { return watch->model != NULL && watch->settings.on; }
+static inline bool edge_watching(const edge_watch *watch) { return EDGE_JUDGES && watch->model != NULL && watch->settings.on; }
 
 /* Judge by a threshold of the image's range from now on, or by the image's own. */
 bool edge_watch_allows(const edge_watch *watch, int32_t threshold);

@@ -118,12 +118,18 @@ def false_alarms(found: dict[tuple[str, Path], list[float]], threshold: float) -
     return float((np.array(normal) > threshold).mean()), float((np.array(anomalous) > threshold).mean())
 
 
-def rows(chosen: Set, preset: str, work: Path, steps: int) -> list[str]:
-    """Fit, compile and measure one set."""
-    model, bundle = work / f"model-{preset}", work / f"{preset}.edgead"
+def fit(chosen: Set, preset: str, work: Path, steps: int) -> Path:
+    """The model folder, fitted where it is not there."""
+    model = work / f"model-{preset}"
     if not (model / "model.json").exists():
         run("fit", "autoencoder", "--preset", preset, *chosen.options, "--data", chosen.folder, "--out", model,
             "--steps", steps)  # fmt: skip
+    return model
+
+
+def rows(chosen: Set, preset: str, work: Path, steps: int) -> list[str]:
+    """Fit, compile and measure one set."""
+    model, bundle = fit(chosen, preset, work, steps), work / f"{preset}.edgead"
     told = run("compile", model, *(a for t in TARGETS for a in ("--target", t)), "--data", chosen.folder,
                "--max-false-alarms", RATE, "--out", bundle, "--json")  # fmt: skip
     report = json.loads(told)
@@ -146,12 +152,12 @@ def rows(chosen: Set, preset: str, work: Path, steps: int) -> list[str]:
     return lines
 
 
-def memory(chosen: Set, preset: str, work: Path) -> list[str]:
+def memory(chosen: Set, preset: str, work: Path, steps: int) -> list[str]:
     """What the model costs by itself on each board, as C sources with engine and port."""
-    lines = []
+    lines, model = [], fit(chosen, preset, work, steps)
     for machine, target in MACHINES.items():
         emitted = work / f"{preset}-{target}"
-        run("compile", work / f"model-{preset}", "--target", target, "--data", chosen.folder, "--max-false-alarms",
+        run("compile", model, "--target", target, "--data", chosen.folder, "--max-false-alarms",
             RATE, "--out", work / f"{preset}-{target}.edgead", "--emit-c", emitted)  # fmt: skip
         text = (emitted / "model.h").read_text()
         arena = int(re.findall(r"MODEL_ARENA_BYTES (\d+)u", text)[0])
@@ -167,7 +173,10 @@ def memory(chosen: Set, preset: str, work: Path) -> list[str]:
 @click.option("--work", type=click.Path(path_type=Path), default=Path("work/autoencoder"), show_default=True)
 @click.option("--steps", type=int, default=3000, show_default=True)
 @click.option("--preset", "presets", multiple=True, default=["ad01"], show_default=True)
-def main(work: Path, steps: int, presets: tuple[str, ...]) -> None:
+@click.option(
+    "--costs", is_flag=True, help="Only flash, memory and instructions, which do not depend on the fit."
+)
+def main(work: Path, steps: int, presets: tuple[str, ...], costs: bool) -> None:
     data = Path(os.environ.get("EDGE_AD_DATA", ROOT.parent / "shared" / "data"))
     print(
         "| set | preset | form | AUROC, windows | AUROC, clips | false alarms | found | image / arena, bytes |"
@@ -181,8 +190,9 @@ def main(work: Path, steps: int, presets: tuple[str, ...]) -> None:
         place = work / name.split("/")[1]
         chosen = make(data / name, place / "data")
         for preset in presets:
-            print("\n".join(rows(chosen, preset, place, steps)), flush=True)
-            told += memory(chosen, preset, place)
+            if not costs:
+                print("\n".join(rows(chosen, preset, place, steps)), flush=True)
+            told += memory(chosen, preset, place, steps)
     print(
         "\n| set | preset | target | flash, bytes | memory, bytes | arena | static | stack | instructions |"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -51,7 +52,8 @@ def sources(folder: Path) -> list[str]:
     return sorted(str(path) for path in folder.rglob("*.c"))
 
 
-def test_on_this_machine_they_give_the_reference_outputs(network: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("lean", [False, True], ids=["as they are", "by the flags of model.h"])
+def test_on_this_machine_they_give_the_reference_outputs(network: Path, tmp_path: Path, lean: bool) -> None:
     if shutil.which("cc") is None:
         pytest.skip("no C compiler (apt-get install gcc)")
     folder = tmp_path / "lib"
@@ -59,7 +61,19 @@ def test_on_this_machine_they_give_the_reference_outputs(network: Path, tmp_path
     assert [path.name for path in written[:2]] == ["model.h", "model.c"]
     (tmp_path / "main.c").write_text(MAIN)
     program = tmp_path / "program"
-    command = ["cc", *WARNINGS, f"-I{folder}", str(tmp_path / "main.c"), *sources(folder), "-o", str(program)]
+    told = (folder / "model.h").read_text()
+    flags = re.findall(r"-DEDGE_BUILT=\w+|-ffunction-sections|-Wl,--gc-sections", told) if lean else []
+    assert len(flags) == (3 if lean else 0)
+    command = [
+        "cc",
+        *WARNINGS,
+        *flags,
+        f"-I{folder}",
+        str(tmp_path / "main.c"),
+        *sources(folder),
+        "-o",
+        str(program),
+    ]
     built = subprocess.run(command, capture_output=True, text=True)
     assert built.returncode == 0, built.stderr
     values = np.random.default_rng(0).integers(-128, 128, (20, 40)).astype(np.int8)
@@ -67,6 +81,7 @@ def test_on_this_machine_they_give_the_reference_outputs(network: Path, tmp_path
     assert ran.returncode == 0
     expected = np.concatenate([reference(network.read_bytes(), [x])[0] for x in values])
     np.testing.assert_array_equal(np.frombuffer(ran.stdout, np.int8).reshape(20, 5), expected)
+    assert (b"edge_run_softmax" in program.read_bytes()) is not lean
 
 
 @pytest.mark.parametrize("target", MACHINES)

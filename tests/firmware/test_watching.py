@@ -17,9 +17,11 @@ from edge_ad.errors import BoardError, UsageError
 from edge_ad.firmware_bridge import watching
 from edge_ad.firmware_bridge.boards import emulated
 from edge_ad.firmware_bridge.connection import BoardAddress, Connection
+from edge_ad.firmware_bridge.emulator import PARTS, state_folder
 from edge_ad.firmware_bridge.flasher import flash_image
 from edge_ad.firmware_bridge.frames import Frame, FrameType, event_ack_payload
 from edge_ad.firmware_bridge.monitor import Monitor
+from edge_ad.firmware_bridge.parts import Parts, keep_parts
 from edge_ad.firmware_bridge.watching import Rules
 from edge_ad.runtime.decision import Decision, DecisionConfig
 from edge_ad.runtime.events import Event, parse_event
@@ -81,8 +83,13 @@ def flashed(board: Line, monitor: Monitor) -> None:
     flash_image(board.client, make(emulated(str(board.connection.address)).kernels, monitor).content)
 
 
+@pytest.mark.parametrize("lean", [False, True], ids=["full", "lean"])
 @pytest.mark.parametrize("name", ["posix", "qemu:mps2-an386", "qemu:mps3-an547"])
-def test_rows_in_events_out_as_the_runtime_would_tell_them(name: str, tmp_path: Path) -> None:
+def test_rows_in_events_out_as_the_runtime_would_tell_them(name: str, lean: bool, tmp_path: Path) -> None:
+    if lean:
+        folder = state_folder(emulated(name), tmp_path)
+        folder.mkdir()
+        keep_parts(Parts(frozenset({"copy"})), folder / PARTS)
     rules = DecisionConfig(k=2, n=3, release=2, hysteresis=0.5, update_interval=3, min_frames=2, cooldown=2)
     scores = [0, 101, 7, 300, 250, 99, 420, 8000, 0, 60, 51, 50, 49, 300, 300, 300, 1, 400, 500, 0, 0]
     with line(require_board(name), tmp_path) as board:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from edge_ad.errors import BoardError, EdgeAdError, LinkError, PortError, Restar
 from edge_ad.firmware_bridge.client import BoardClient, open_client, parse_hello
 from edge_ad.firmware_bridge.flasher import flash_image
 from edge_ad.firmware_bridge.frames import Frame, FrameType
+from edge_ad.firmware_bridge.parts import Parts
 
 FAULTS = {
     "clean": {},
@@ -127,8 +129,27 @@ def test_a_line_that_is_cut_is_an_error_of_the_link() -> None:
     client.close()
 
 
+def hello_of(name: bytes, tail: bytes) -> bytes:
+    """A board's answer with this name, and this behind it."""
+    told = struct.pack("<BHBHIIbIIIB8sB", 1, 2, 0, 256, 4096, 4096, -1, 0, 0, 1, 0, b"12345678", len(name))
+    return told + name + tail
+
+
+def test_a_board_tells_what_its_firmware_holds_and_an_older_one_does_not() -> None:
+    assert parse_hello(hello_of(b"pump", b""), where="x").parts is None
+    told = parse_hello(hello_of(b"pump", b"\x00\x08" + struct.pack("<Q", 1 << 2 | 1 << 63)), where="x")
+    assert told.board == "pump" and told.parts == Parts(frozenset({"convolution"}), judges=False)
+    for cut in (b"\x01", b"\x01\x08", b"\x01\x01\xff\xff"):
+        with pytest.raises(LinkError, match="no protocol that this version knows"):
+            parse_hello(hello_of(b"pump", cut), where="x")
+
+
 @settings(max_examples=300, deadline=None, derandomize=True)
-@given(st.binary(max_size=80) | st.binary(min_size=40, max_size=80).map(lambda b: b"\x01" + b))
+@given(
+    st.binary(max_size=80)
+    | st.binary(min_size=40, max_size=80).map(lambda b: b"\x01" + b)
+    | st.builds(hello_of, st.binary(max_size=20), st.binary(max_size=20))
+)
 def test_any_answer_to_hello_is_taken_or_refused(raw: bytes) -> None:
     try:
         hello = parse_hello(raw, where="x")

@@ -24,5 +24,5 @@ int main(void)
     edge_port_write((const uint8_t *)"FOOT", 4);
     edge_port_write((const uint8_t *)told, sizeof told);
     for (;;)
-        edge_port_idle();
+        edge_port_idle(false);
 }

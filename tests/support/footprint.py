@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import subprocess
 from dataclasses import dataclass
@@ -27,10 +28,13 @@ class Footprint:
 
 
 def footprint(emitted: Path, machine: str, arena: int) -> Footprint:
-    """Of the sources that `--emit-c` wrote. Raises AssertionError where they do not prove themselves there."""
+    """Of the sources that `--emit-c` wrote, with the flags that model.h tells. The port's receive ring, which nothing
+    here needs, has 16 bytes. Raises AssertionError where they do not prove themselves there."""
     kernels = board_images.KERNEL_NUMBERS[board_images.MACHINES[machine].kernels]
     sources = sorted(map(str, emitted.rglob("*.c")))
-    elf = board_images.build(machine, "footprint.c", f"-DEDGE_KERNELS={kernels}", f"-I{emitted}", *sources)
+    (built,) = re.findall(r"-DEDGE_BUILT=0x[0-9a-f]+ull", (emitted / "model.h").read_text())
+    flags = (f"-DEDGE_KERNELS={kernels}", built, "-DEDGE_RING_BYTES=16u", f"-I{emitted}")
+    elf = board_images.build(machine, "footprint.c", *flags, *sources)
     listing = subprocess.run(
         ["arm-none-eabi-size", "-A", elf], capture_output=True, text=True, check=True
     ).stdout

@@ -13,6 +13,7 @@ from typing import Any
 from edge_ad.bundle.manifest import Manifest, Payload
 from edge_ad.bundle.signature import read_public_key
 from edge_ad.errors import BundleError, EdgeAdError, SchemaError, StationError, UsageError
+from edge_ad.firmware_bridge.boards import Board
 from edge_ad.firmware_bridge.connection import BoardAddress, Connection
 from edge_ad.runtime.deployment import LiveBundle, load
 from edge_ad.runtime.engines import open_engine
@@ -145,15 +146,22 @@ class Engines:
 
 def payload_on(manifest: Manifest, target: str | None, connection: Connection) -> Payload:
     """The payload called `target`, else the one for the board that answers. Raises SchemaError, UsageError."""
-    if target is None:
-        wanted = connection.board.target
-        if not any(p.target == wanted for p in manifest.payloads):
-            held = ", ".join(p.target for p in manifest.payloads)
-            raise SchemaError(
-                f"no payload for '{wanted}', which '{connection.hello.board}' runs", where=manifest.name,
-                hint=f"it holds: {held}; compile with --target {wanted}",
-            )  # fmt: skip
-        target = wanted
+    return board_payload(manifest, target or target_of(manifest, connection.board))
+
+
+def target_of(manifest: Manifest, board: Board) -> str:
+    """What the payload for a board is called. Raises SchemaError where there is none."""
+    if not any(p.target == board.target for p in manifest.payloads):
+        held = ", ".join(p.target for p in manifest.payloads)
+        raise SchemaError(
+            f"no payload for '{board.target}', which '{board.name}' runs", where=manifest.name,
+            hint=f"it holds: {held}; compile with --target {board.target}",
+        )  # fmt: skip
+    return board.target
+
+
+def board_payload(manifest: Manifest, target: str) -> Payload:
+    """The payload called `target`, which has to be for a board. Raises SchemaError, UsageError."""
     payload = manifest.payload(target)
     if payload.engine != "board":
         raise UsageError(

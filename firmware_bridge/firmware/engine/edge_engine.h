@@ -17,6 +17,15 @@
 #define EDGE_KERNELS EDGE_PLAIN
 #endif
 
+/* What is built: of each operator its bit, by number, and whether monitors are; all of it, unless the compiler is told
+ * otherwise. Images that need more are refused. */
+#ifndef EDGE_BUILT
+#define EDGE_BUILT 0xFFFFFFFFFFFFFFFFull
+#endif
+#ifndef EDGE_JUDGES
+#define EDGE_JUDGES 1
+#endif
+
 typedef enum {
     EDGE_OK = 0,
     EDGE_NO_IMAGE,    /* no magic: nothing there */
@@ -26,7 +35,8 @@ typedef enum {
     EDGE_BAD_CRC,
     EDGE_BAD_IMAGE,   /* an offset, a size or an operator that cannot be */
     EDGE_ARENA_FULL,  /* needs more memory than there is */
-    EDGE_GOLDEN_FAILED
+    EDGE_GOLDEN_FAILED,
+    EDGE_NOT_BUILT /* needs an operator, or a monitor, that was left out */
 } edge_status;
 
 typedef struct {
@@ -83,6 +93,9 @@ void edge_run_step(const edge_model *model, uint32_t step);
 
 uint8_t *edge_input(const edge_model *model, uint32_t index);
 const uint8_t *edge_output(const edge_model *model, uint32_t index);
+
+/* The operators that are built, one bit each by number. */
+uint64_t edge_operators(void);
 
 /* Run every golden vector of the image: EDGE_OK or EDGE_GOLDEN_FAILED; *failed: the first that differs. */
 edge_status edge_prove(const edge_model *model, uint32_t *failed);

@@ -12,6 +12,13 @@ enum {
     EDGE_OPERATORS(NUMBER) N_OPERATORS
 };
 
+/* A constant, where `opcode` is one: what is not built is not linked either. */
+static inline bool built(uint32_t opcode) { return EDGE_BUILT >> opcode & 1; }
+
+typedef char edge_operators_have_a_bit_each[N_OPERATORS <= 64 ? 1 : -1];
+
+uint64_t edge_operators(void) { return EDGE_BUILT & (UINT64_MAX >> (64 - N_OPERATORS)); }
+
 static bool inside(uint64_t offset, uint64_t bytes, uint64_t limit)
 {
     return offset <= limit && bytes <= limit - offset;
@@ -84,7 +91,7 @@ static bool step_ok(const edge_model *m, const edge_step *step)
     switch (step->opcode) {
 #define CHECK(name)     \
     case OP_##name:     \
-        return edge_readable(m, record, sizeof(edge_##name), 4) && \
+        return built(OP_##name) && edge_readable(m, record, sizeof(edge_##name), 4) && \
                edge_check_##name(m, (const edge_##name *)edge_at(m, record));
         EDGE_OPERATORS(CHECK)
     default:
@@ -125,6 +132,16 @@ static bool tables_ok(const edge_model *m)
     return h->n_golden <= 1024 && inside(h->golden, vector * h->n_golden, h->length);
 }
 
+/* Whether there is what the image asks for; what no engine has is damage, and no matter of this. */
+static bool all_built(const edge_model *m)
+{
+    const bool all = edge_operators() == UINT64_MAX >> (64 - N_OPERATORS);
+    for (uint32_t i = 0; !all && i < m->header->n_steps; i++)
+        if (m->steps[i].opcode < N_OPERATORS && !built(m->steps[i].opcode))
+            return false;
+    return EDGE_JUDGES || m->header->monitor == 0;
+}
+
 edge_status edge_load(edge_model *model, const uint8_t *image, uint32_t capacity, uint8_t *arena,
                       uint32_t arena_capacity)
 {
@@ -144,10 +161,12 @@ edge_status edge_load(edge_model *model, const uint8_t *image, uint32_t capacity
     model->outputs = model->inputs + h->n_inputs;
     if (!tables_ok(model))
         return EDGE_BAD_IMAGE;
+    if (!all_built(model))
+        return EDGE_NOT_BUILT;
     for (uint32_t i = 0; i < h->n_steps; i++)
         if (!step_ok(model, &model->steps[i]))
             return EDGE_BAD_IMAGE;
-    return edge_check_monitor(model) ? EDGE_OK : EDGE_BAD_IMAGE;
+    return !EDGE_JUDGES || edge_check_monitor(model) ? EDGE_OK : EDGE_BAD_IMAGE;
 }
 
 void edge_run_step(const edge_model *m, uint32_t number)
@@ -156,7 +175,8 @@ void edge_run_step(const edge_model *m, uint32_t number)
     switch (step->opcode) {
 #define RUN(name)   \
     case OP_##name: \
-        edge_run_##name(m, (const edge_##name *)(m->image + step->record)); \
+        if (built(OP_##name))                                               \
+            edge_run_##name(m, (const edge_##name *)(m->image + step->record)); \
         break;
         EDGE_OPERATORS(RUN)
     default:

@@ -5,7 +5,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#ifndef EDGE_MAX_PAYLOAD
 #define EDGE_MAX_PAYLOAD 1024u
+#endif
 #define EDGE_FRAME_BYTES (6u + EDGE_MAX_PAYLOAD + 4u)
 #define EDGE_STUFFED_BYTES (EDGE_FRAME_BYTES + EDGE_FRAME_BYTES / 254u + 1u)
 

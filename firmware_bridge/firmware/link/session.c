@@ -7,6 +7,12 @@
 #ifndef EDGE_BUILD
 #define EDGE_BUILD 0
 #endif
+#if EDGE_JUDGES && EDGE_MAX_PAYLOAD < EDGE_EVENT_BYTES
+#error "an event has to fit into a frame"
+#endif
+#if EDGE_RING_BYTES <= EDGE_STUFFED_BYTES
+#error "a frame has to fit into the ring"
+#endif
 #define PROTOCOL 1u
 #define ANSWER 0x80u
 #define BOOT 0x42u
@@ -69,6 +75,9 @@ static void describe(const edge_session *s, writer *w)
     put8(w, (uint8_t)length);
     memcpy(w->bytes + w->at, port->name, length);
     w->at = (uint16_t)(w->at + length);
+    put8(w, EDGE_JUDGES);
+    put8(w, sizeof(uint64_t));
+    put64(w, edge_operators());
 }
 
 static void status(const edge_session *s, writer *w)
@@ -150,7 +159,8 @@ static void disturb(edge_session *s)
 /* What watches is told which model is live. */
 static void watch_live(edge_session *s)
 {
-    edge_watch_model(&s->watch, &s->slots.model, s->slots.crc, s->slots.live);
+    if (EDGE_JUDGES)
+        edge_watch_model(&s->watch, &s->slots.model, s->slots.crc, s->slots.live);
     watch_sensor(s);
 }
 
@@ -286,6 +296,8 @@ static uint8_t watching(edge_session *s, const edge_frame *f, writer *w)
     uint16_t length;
     if (s->slots.live == EDGE_NO_SLOT)
         return NO_MODEL;
+    if (!EDGE_JUDGES)
+        return EDGE_NO_MONITOR;
     if (f->type == EDGE_FEED && s->senses) /* which has its rows from the sensor */
         return EDGE_IS_WATCHING;
     const uint8_t found =
@@ -356,7 +368,7 @@ static bool stale(const edge_session *s, const edge_frame *f)
 
 static void answer(edge_session *s, const edge_frame *f)
 {
-    if (f->type == EDGE_EVENT_ACK_FRAME && f->length == 4)
+    if (EDGE_JUDGES && f->type == EDGE_EVENT_ACK_FRAME && f->length == 4)
         edge_events_taken(&s->watch.events, edge_get32(f->payload));
     if (f->type & ANSWER || f->type & 0x40u || stale(s, f))
         return; /* the first two are what boards send */
@@ -421,9 +433,9 @@ static void say_event(const uint8_t *payload, uint16_t length)
 bool edge_session_stream(edge_session *s)
 {
     bool busy = s->samples.on && edge_samples_step(&s->samples, edge_port_sensor(), send);
-    if (s->senses)
+    if (EDGE_JUDGES && s->senses)
         busy |= sense(s);
-    if (s->watch.model != NULL)
+    if (EDGE_JUDGES && s->watch.model != NULL)
         busy |= edge_events_step(&s->watch.events, s->watch.monitor, &s->watch.settings, say_event);
     return busy;
 }

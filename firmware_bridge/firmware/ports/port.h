@@ -7,6 +7,11 @@
 
 #define EDGE_SLOTS 2u
 
+/* Of the ring that an interrupt puts what comes over the line in: a power of two, more than a frame has. */
+#ifndef EDGE_RING_BYTES
+#define EDGE_RING_BYTES 4096u
+#endif
+
 /* Memory that keeps its content over a restart (not over a loss of power); what faults and resets leave behind. */
 typedef struct {
     uint32_t magic; /* EDGE_RETAINED when the rest means something */

@@ -36,7 +36,7 @@
 /* From the linker script. */
 extern uint8_t edge_slots_start[], edge_slots_end[], edge_arena_start[], edge_arena_end[];
 
-static volatile uint8_t ring[4096];
+static volatile uint8_t ring[EDGE_RING_BYTES];
 static volatile uint32_t ring_head, ring_tail; /* counts; head is the interrupt's */
 
 static edge_port_info info;
