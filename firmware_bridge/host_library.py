@@ -64,7 +64,7 @@ class HostModel:
         ports = [(int(offset), int(size)) for offset, size in table]
         self._inputs = _matched(ports[: int(header[8])], inputs)
         self._outputs = _matched(ports[int(header[8]) :], outputs)
-        self._arena_at = arena_at
+        self._arena_at, self._arena_bytes = arena_at, arena_bytes
 
     def infer(self, inputs: Sequence[Array]) -> list[Array]:
         """Outputs in their ports' shapes and types, of inputs of any shape but the right size and values."""
@@ -75,9 +75,10 @@ class HostModel:
             ctypes.memmove(self._arena_at + offset, raw, len(raw))
         return self.again()
 
-    def trace(self, inputs: Sequence[bytes]) -> Iterator[tuple[int, bytes]]:
-        """(step, what it wrote) of each step that writes a tensor, as `BoardClient.tensor` gives it. inputs: the bytes
-        of each."""
+    def trace(self, inputs: Sequence[bytes], *, fill: int = 0) -> Iterator[tuple[int, bytes]]:
+        """(step, its tensor) of each step that writes one, as `BoardClient.tensor` gives it. inputs: the bytes of each.
+        fill: what the memory holds before, which is what lies where a step has written only a part of its tensor."""
+        ctypes.memset(self._arena_at, fill, self._arena_bytes)
         for (offset, _), raw in zip(self._inputs, inputs, strict=True):
             ctypes.memmove(self._arena_at + offset, raw, len(raw))
         for number, step in enumerate(steps(self._content)):

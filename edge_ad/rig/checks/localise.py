@@ -45,26 +45,20 @@ def first_difference(
     that the two images do not share (stripes of another height) are not compared.
     """
     partners = matched(steps, reference.steps)
-    wanted = {number: tensor for number, tensor in reference.trace(values) if number in partners.values()}
+    wanted = {traced.step: traced for traced in reference.trace(values)}
     compared = 0
     for number, step in enumerate(steps):
         if step.output is None or number not in partners:
             continue
-        got, want = tensor_of(client, number, step, values), wanted[partners[number]]
-        if got != want:
-            apart = np.flatnonzero(np.frombuffer(got, np.uint8) != np.frombuffer(want, np.uint8))
+        want = wanted[partners[number]]
+        got = np.frombuffer(tensor_of(client, number, step, values), np.uint8)
+        apart = np.flatnonzero((got != want.tensor) & want.known)
+        if len(apart):
             first = int(apart[0])
             return Difference(
-                number,
-                step.operator,
-                step.node,
-                len(apart),
-                step.nbytes,
-                first,
-                got[first],
-                want[first],
-                compared,
-            )
+                step=number, operator=step.operator, node=step.node, differing=len(apart), nbytes=step.nbytes,
+                first=first, got=int(got[first]), wanted=int(want.tensor[first]), compared=compared,
+            )  # fmt: skip
         compared += 1
     return None
 

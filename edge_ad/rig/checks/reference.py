@@ -6,7 +6,10 @@ import contextlib
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
 
 from edge_ad.errors import MissingDependencyError
 from edge_ad.firmware_bridge.boards import of_target
@@ -15,6 +18,7 @@ from edge_ad.firmware_bridge.connection import BoardAddress, Connection
 from edge_ad.firmware_bridge.flasher import flash_image, read_header
 from edge_ad.firmware_bridge.host_library import HostModel
 from edge_ad.firmware_bridge.image_steps import Step, steps
+from edge_ad.rig.checks.inputs import random_inputs
 from edge_ad.rig.devices.board import BoardDevice
 from edge_ad.runtime.deployment import LiveBundle
 from edge_ad.runtime.engines.image_ports import Ports
@@ -30,9 +34,18 @@ class Reference(Protocol):
         """The bytes of all outputs for the bytes of the input."""
         ...
 
-    def trace(self, values: bytes) -> Iterator[tuple[int, bytes]]:
-        """(step, what it wrote), in order."""
+    def trace(self, values: bytes) -> Iterator[Traced]:
+        """Each step that writes a tensor, in order."""
         ...
+
+
+class Traced(NamedTuple):
+    """tensor: of a step, as bytes. known: which of them it, or a part of the same operator, has written; what lies
+    elsewhere is left from before. Both (nbytes,)."""
+
+    step: int
+    tensor: npt.NDArray[np.uint8]
+    known: npt.NDArray[np.bool_]
 
 
 class HostReference:
@@ -50,9 +63,11 @@ class HostReference:
         made = self._model.infer([self._ports.input.read(values)])
         return [spec.raw(one) for spec, one in zip(self._ports.outputs.values(), made, strict=True)]
 
-    def trace(self, values: bytes) -> Iterator[tuple[int, bytes]]:
-        """As of `Reference`."""
-        return self._model.trace([values])
+    def trace(self, values: bytes) -> Iterator[Traced]:
+        """As of `Reference`: what is the same whatever memory held before was written."""
+        other = dict(self._model.trace([values], fill=0xFF))
+        for number, raw in self._model.trace([values], fill=0):
+            yield _traced(number, raw, other[number])
 
 
 class BoardReference:
@@ -70,11 +85,22 @@ class BoardReference:
         self._client.run()
         return [self._client.output(i, spec.nbytes) for i, spec in enumerate(self._ports.outputs.values())]
 
-    def trace(self, values: bytes) -> Iterator[tuple[int, bytes]]:
-        """As of `Reference`."""
+    def trace(self, values: bytes) -> Iterator[Traced]:
+        """As of `Reference`: what is the same after inferences of two other inputs was written."""
+        before = random_inputs(self._ports.input, 2, 1)
         for number, step in enumerate(self.steps):
             if step.output is not None:
-                yield number, tensor_of(self._client, number, step, values)
+                yield _traced(number, *(self._after(other, number, step, values) for other in before))
+
+    def _after(self, other: bytes, number: int, step: Step, values: bytes) -> bytes:
+        self._client.set_input(0, other)
+        self._client.run()
+        return tensor_of(self._client, number, step, values)
+
+
+def _traced(number: int, one: bytes, other: bytes) -> Traced:
+    tensor = np.frombuffer(one, np.uint8)
+    return Traced(number, tensor, tensor == np.frombuffer(other, np.uint8))
 
 
 def tensor_of(client: BoardClient, number: int, step: Step, values: bytes) -> bytes:
