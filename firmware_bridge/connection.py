@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from edge_ad.errors import FirmwareError, UsageError
+from edge_ad.errors import FirmwareError, PortError, UsageError
 from edge_ad.firmware_bridge.boards import BOARDS, Board, emulated
 from edge_ad.firmware_bridge.client import BoardClient, Hello, open_client
 from edge_ad.firmware_bridge.emulator import Emulator
@@ -17,6 +18,7 @@ from edge_ad.firmware_bridge.frames import Frame
 from edge_ad.firmware_bridge.ports import DEFAULT_BAUD
 
 _START_S = 20.0
+_AGAIN_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,15 @@ class Connection:
         """Open the line anew, e.g. after the board's power was cut, and ask who is there. wrap: makes another port of
         the open one, as `edge_ad.firmware_bridge.faults` does. Raises PortError, LinkError."""
         self.client.close()
-        self.client = self._open(wrap)
+        end = time.monotonic() + deadline_s
+        while True:
+            try:
+                self.client = self._open(wrap)
+                break
+            except PortError:  # a USB port comes back some time after its board's power
+                if time.monotonic() >= end:
+                    raise
+                time.sleep(_AGAIN_S)
         self.hello = self.client.hello(deadline_s=deadline_s)
         return self.hello
 

@@ -27,8 +27,8 @@ AnyDevice = Annotated[
 
 
 class ChecksTable(Table):
-    """What must hold, in the order in which it is checked. What is not named is not checked; without any, live and parity
-    are."""
+    """What must hold, in the order in which it is checked. What is not named is not checked; of none named, live and
+    parity are."""
 
     live: tables.LiveCheck | None = None
     parity: tables.ParityCheck | None = None

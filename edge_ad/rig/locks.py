@@ -74,6 +74,7 @@ def _locked(key: str, name: str, rig: Rig, deadline: float, waiting: Callable[[s
         _write(handle, key, rig)
         yield
         os.ftruncate(handle, 0)
+        fcntl.flock(handle, fcntl.LOCK_UN)  # at once, even if a process that is just being started has a copy
     finally:
         os.close(handle)
 

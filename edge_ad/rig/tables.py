@@ -195,9 +195,12 @@ class BudgetCheck(CheckTable):
 class ScoresCheck(CheckTable):
     """Scores of the bundle's recorded data are the host's in rank and size, and alarms are no more than allowed.
 
+    reference: the payload that this machine scores with, by its target; by default the first that it can run.
     least_correlation: of ranks. most_shift: of the mean, in standard deviations of the host's scores. most_alarms:
-    share of inputs above the threshold; None: as many as on the host. inputs: at most so many.
+    share of inputs above the threshold; None: any. threshold: in place of the bundle's. inputs: at most so many.
     """
+
+    reference: Label | None = None
 
     least_correlation: Annotated[float, Field(ge=-1, le=1)] = 0.99
     most_shift: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.05

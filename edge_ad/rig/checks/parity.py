@@ -8,8 +8,8 @@ from __future__ import annotations
 from edge_ad.errors import BoardError, ParityError
 from edge_ad.firmware_bridge.flasher import flash_image, roll_back
 from edge_ad.firmware_bridge.image_steps import golden_vectors, steps, without_golden
+from edge_ad.firmware_bridge.port_spec import random_inputs
 from edge_ad.rig.checks.base import Context
-from edge_ad.rig.checks.inputs import random_inputs
 from edge_ad.rig.checks.localise import Difference, first_difference, matched
 from edge_ad.rig.checks.reference import emulated_reference, host_reference
 from edge_ad.rig.devices.board import BoardDevice

@@ -18,7 +18,7 @@ from edge_ad.firmware_bridge.connection import BoardAddress, Connection
 from edge_ad.firmware_bridge.flasher import flash_image, read_header
 from edge_ad.firmware_bridge.host_library import HostModel
 from edge_ad.firmware_bridge.image_steps import Step, steps
-from edge_ad.rig.checks.inputs import random_inputs
+from edge_ad.firmware_bridge.port_spec import random_inputs
 from edge_ad.rig.devices.board import BoardDevice
 from edge_ad.runtime.deployment import LiveBundle
 from edge_ad.runtime.engines.image_ports import Ports

@@ -8,11 +8,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from types import TracebackType
 
+import numpy as np
+
+from edge_ad.bundle.manifest import Payload
 from edge_ad.bundle.names import shown
 from edge_ad.errors import BundleError, EdgeAdError, FirmwareError, ParityError, QualityError
 from edge_ad.rig.config import Rig
 from edge_ad.rig.tables import BundleTable, DeviceTable
 from edge_ad.runtime.deployment import LiveBundle, load
+from edge_ad.runtime.engines.base import Engine, Tensor
+from edge_ad.runtime.heads import INPUT, evaluate
 
 COMMAND_S = 300.0
 
@@ -85,6 +90,19 @@ class OpenDevice(ABC):
         """Put a bundle there and make it live, once it has proved itself. Raises ParityError when it does not."""
 
     @abstractmethod
+    def scores(self, bundle: LiveBundle, inputs: Tensor) -> Tensor:
+        """Scores (N,) of network inputs (N, …) by the live bundle."""
+
+    @abstractmethod
+    def payload(self, bundle: LiveBundle) -> Payload:
+        """The bundle's payload for this device. Raises SchemaError where it has none."""
+
+    @abstractmethod
+    def costs(self, bundle: LiveBundle) -> dict[str, float]:
+        """What the live bundle costs there, by name with its unit: flash_bytes, ram_bytes, instructions, latency_us, as
+        far as the device can tell."""
+
+    @abstractmethod
     def properties(self) -> dict[str, str]:
         """Of the device: board, firmware build, serial number, …"""
 
@@ -106,3 +124,12 @@ def run_command(words: Sequence[str], what: str, *, timeout_s: float = COMMAND_S
         lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
         told = f" ({shown(lines[-1].strip())})" if lines else ""
         raise FirmwareError(f"'{shown(words[0])}' ended with status {done.returncode}{told}", where=what)
+
+
+def score(payload: Payload, engine: Engine, inputs: Tensor) -> Tensor:
+    """Scores (N,) of network inputs (N, …) by an engine and the payload's head."""
+    found = []
+    for one in inputs:
+        outputs = engine.infer(one[None])
+        found.append(evaluate(payload.head, {INPUT: one[None], **outputs}, engine.parts).scores)
+    return np.concatenate(found)

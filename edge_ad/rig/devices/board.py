@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import statistics
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,14 +12,18 @@ from edge_ad.errors import UsageError
 from edge_ad.firmware_bridge.client import BoardClient, Hello
 from edge_ad.firmware_bridge.connection import BoardAddress, Connection
 from edge_ad.firmware_bridge.flasher import flash_image, is_live, read_header
+from edge_ad.firmware_bridge.port_spec import random_inputs
 from edge_ad.rig.config import Rig
-from edge_ad.rig.devices.base import OpenDevice, run_command
+from edge_ad.rig.devices.base import OpenDevice, run_command, score
 from edge_ad.rig.devices.power import power_off, power_on
 from edge_ad.rig.tables import DeviceTable, PowerTable
 from edge_ad.runtime.deployment import LiveBundle
+from edge_ad.runtime.engines.base import Tensor
 from edge_ad.runtime.engines.board import BoardEngine
 from edge_ad.runtime.engines.image_ports import Ports
 from edge_ad.runtime.station.engines import payload_on
+
+_TIMED = 15  # inferences
 
 
 class BoardDevice(OpenDevice):
@@ -62,6 +67,34 @@ class BoardDevice(OpenDevice):
     def flash(self, bundle: LiveBundle) -> None:
         """As of `OpenDevice`."""
         self.connection.hello = flash_image(self.client, self.image(bundle)).hello
+
+    def scores(self, bundle: LiveBundle, inputs: Tensor) -> Tensor:
+        """As of `OpenDevice`."""
+        with self.engine(bundle) as engine:
+            return score(self.payload(bundle), engine, inputs)
+
+    def costs(self, bundle: LiveBundle) -> dict[str, float]:
+        """As of `OpenDevice`, after a restart, since the stack's high-water mark counts from there. Instructions where
+        the board can tell them, else the median time; never both: a board of QEMU's has no time of its own."""
+        ports = self.ports(bundle)
+        values = random_inputs(ports.input, 1, 0)[0]
+        with self.counting() as counts:
+            if not counts:
+                self.reset()
+            ran = []
+            for _ in range(1 if counts else _TIMED):
+                self.client.set_input(0, values)
+                ran.append(self.client.run())
+            status, hello = self.client.status(), self.client.hello()
+        found: dict[str, float] = {
+            "flash_bytes": hello.live_length,
+            "ram_bytes": status.arena_used + status.static_bytes + status.stack_used,
+        }
+        if counts and ran[0].instructions is not None:
+            found["instructions"] = ran[0].instructions
+        elif all(one.ticks_hz for one in ran):
+            found["latency_us"] = statistics.median(one.ticks * 1e6 / one.ticks_hz for one in ran)
+        return found
 
     def properties(self) -> dict[str, str]:
         """As of `OpenDevice`."""
@@ -194,20 +227,4 @@ class WiredBoard(BoardDevice):
         """As of `BoardDevice`."""
         self.connection.disconnect()  # a USB port goes with its board's power
         power_on(self._power, self.table.name)
-        return wait_for(self.connection)
-
-
-def wait_for(connection: Connection, *, deadline_s: float = 20.0) -> Hello:
-    """Open the line again, as soon as its port is there. Raises PortError, LinkError."""
-    import time
-
-    from edge_ad.errors import PortError
-
-    end = time.monotonic() + deadline_s
-    while True:
-        try:
-            return connection.reconnect(deadline_s=max(1.0, end - time.monotonic()))
-        except PortError:
-            if time.monotonic() >= end:
-                raise
-            time.sleep(0.1)
+        return self.connection.reconnect()
