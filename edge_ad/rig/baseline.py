@@ -34,7 +34,7 @@ class Baseline(Spec):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     schema_: Literal["edge-ad/rig-baseline/1"] = Field(default=SCHEMA, alias="schema")
-    devices: dict[str, dict[str, Entry]] = {}
+    devices: dict[str, dict[str, Entry]] = Field(default_factory=dict)
 
     def entry(self, device: str, bundle: str) -> Entry | None:
         """What is stored of a bundle on a device."""
