@@ -151,7 +151,8 @@ def bundle_fixture(request: pytest.FixtureRequest, device: OpenDevice) -> LiveBu
 
 
 def _session_of(config: pytest.Config) -> RigSession:
-    found: RigSession = config.pluginmanager.get_plugin(NAME)
+    found = config.pluginmanager.get_plugin(NAME)
+    assert isinstance(found, RigSession)
     return found
 
 
@@ -235,4 +236,4 @@ def device_of(nodeid: str, names: Iterable[str]) -> str | None:
 def _ours(metafunc: pytest.Metafunc, name: str) -> bool:
     """Whether a test's fixture of that name is the rig's: many projects have their own `device`."""
     defined = metafunc.definition._fixtureinfo.name2fixturedefs.get(name)
-    return bool(defined) and getattr(defined[-1].func, "__module__", "") == __name__
+    return defined is not None and getattr(defined[-1].func, "__module__", "") == __name__

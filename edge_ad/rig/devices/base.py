@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
+import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from types import TracebackType
@@ -114,10 +115,13 @@ class OpenDevice(ABC):
 def run_command(words: Sequence[str], what: str, *, timeout_s: float = COMMAND_S) -> None:
     """A command of the user's. Raises FirmwareError with its last line when it fails."""
     try:
-        done = subprocess.run(
-            list(words), stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
-            timeout=timeout_s, check=False,
-        )  # fmt: skip
+        with tempfile.TemporaryFile() as output:  # no pipe, which what it leaves running would keep open
+            done = subprocess.run(
+                list(words), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, timeout=timeout_s,
+                check=False,
+            )  # fmt: skip
+            output.seek(0)
+            told = output.read().decode(errors="replace")
     except FileNotFoundError as error:
         raise FirmwareError(f"there is no command '{shown(words[0])}'", where=what) from error
     except OSError as error:
@@ -125,6 +129,6 @@ def run_command(words: Sequence[str], what: str, *, timeout_s: float = COMMAND_S
     except subprocess.TimeoutExpired as error:
         raise FirmwareError(f"'{shown(words[0])}' takes longer than {timeout_s:g} s", where=what) from error
     if done.returncode:
-        lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
-        told = f" ({shown(lines[-1].strip())})" if lines else ""
-        raise FirmwareError(f"'{shown(words[0])}' ended with status {done.returncode}{told}", where=what)
+        lines = [line.strip() for line in told.splitlines() if line.strip()]
+        last = f" ({shown(lines[-1])})" if lines else ""
+        raise FirmwareError(f"'{shown(words[0])}' ended with status {done.returncode}{last}", where=what)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from pathlib import Path
 from typing import BinaryIO
@@ -14,6 +15,8 @@ from edge_ad.runtime.deployment.remote.protocol import Proved, Scored
 from edge_ad.runtime.engines import open_engine as open_any_engine
 from edge_ad.runtime.golden import check_golden
 from edge_ad.runtime.recorded import score_inputs
+
+_MOST_BYTES = 1 << 30
 
 
 def prove_live(root: Path, *, open_engine: OpenEngine = open_any_engine) -> Proved:
@@ -41,7 +44,8 @@ def score_live(root: Path, stream: BinaryIO, *, open_engine: OpenEngine = open_a
     payload = found.manifest.payload(found.target)
     spec = found.manifest.input_of(payload)
     try:
-        inputs = np.lib.format.read_array(stream, allow_pickle=False)
+        raw = io.BytesIO(stream.read(_MOST_BYTES))  # NumPy wants to seek
+        inputs = np.lib.format.read_array(raw, allow_pickle=False)
     except (ValueError, EOFError) as error:
         raise DataError(f"what was sent is no .npy that can be read ({error})", where=root) from error
     if inputs.shape[1:] != tuple(spec.shape[1:]) or inputs.dtype != np.dtype(spec.dtype) or not len(inputs):
