@@ -24,14 +24,17 @@ MODEL = "network.tflite"
 _FLOOR = 1e-3  # of a golden tolerance: float32 sums in another order
 
 
-def lower(captured: Captured, precision: Precision, calibration: Calibration | None) -> Lowered:
+def lower(
+    captured: Captured, precision: Precision, calibration: Calibration | None, keep: tuple[str, ...] = ()
+) -> Lowered:
     """Torch to .tflite, stage by stage; the middle one quantized, inputs and outputs too, when `precision` is int8."""
-    return lower_at(captured, precision, calibration, _cost(captured, precision))
+    return lower_at(captured, precision, calibration, _cost(captured, precision), keep)
 
 
 def lower_at(
-    captured: Captured, precision: Precision, calibration: Calibration | None, cost: Cost
-) -> Lowered:
+    captured: Captured, precision: Precision, calibration: Calibration | None, cost: Cost,
+    keep: tuple[str, ...] = (),
+) -> Lowered:  # fmt: skip
     """`lower` at a cost that is known, for a network that was not exported as ONNX, which it is counted on."""
     staged = stages.stages_of(captured, "litert")
     calibration = calibration if precision == "int8" else None
