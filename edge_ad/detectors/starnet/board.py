@@ -48,7 +48,8 @@ def board_networks(encoder: Encoder, decoder: Decoder) -> BoardNetworks:
     convolutions = [_convolution(body[i], body[i + 1]) for i in range(0, len(body) - 1, 3)]
     unflatten = layers[2]
     assert isinstance(unflatten, nn.Unflatten)
-    c, h, w = unflatten.unflattened_size
+    _, h, w = unflatten.unflattened_size
+    c = first.out_features // (h * w)
     # Channels come first in torch's flat tensors, last in a board's.
     order = np.arange(c * h * w).reshape(c, h, w).transpose(1, 2, 0).ravel()
     mean, logvar = (

@@ -1,0 +1,173 @@
+"""Structured pruning: from a fitted detector to one with fewer channels, recovered from the unpruned one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from edge_ad.compile.prune.anatomies import anatomy_of
+from edge_ad.compile.prune.anatomy import Anatomy
+from edge_ad.compile.prune.choose import choose
+from edge_ad.compile.prune.groups import Channels
+from edge_ad.compile.prune.importance import importances
+from edge_ad.compile.prune.recover import Targets, recover, renew_batch_norms, targets_of
+from edge_ad.compile.scores import batches
+from edge_ad.data.altered import altered
+from edge_ad.data.inputs import Inputs, fit_inputs, find_normals
+from edge_ad.detectors.base import Detector
+from edge_ad.detectors.widths import PRUNED
+from edge_ad.errors import ModelError, UsageError
+
+MOST_VALUES = 1 << 24  # in the inputs of the fit split for recovery, each of which has an altered copy
+FEWEST_NORMALS, MOST_NORMALS = 64, 2048
+MOST_CALIBRATION = 1000
+PAIRS, PAIRS_OF_LARGE, LARGE = 48, 12, 1 << 16  # of those, for importance; of inputs of so many values
+MOST_TARGET_BYTES = 1 << 29
+DEFAULT_STEPS = 400
+ROUNDS = 3  # importance is a first-order figure, true of small steps
+
+Tick = Callable[[], None]
+Stage = Callable[[str, int], Tick]
+
+
+@dataclass(frozen=True)
+class PruningData:
+    """Normal inputs of a detector, as acquired: those that it was fitted on, and those kept for calibration."""
+
+    fit: Inputs
+    calibration: Inputs
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What pruning made. macs, parameters: of the layers whose widths can change, for one input. loss: relative error
+    of what the score is made of against the unpruned network, after recovery. decisions: what was done, sentences."""
+
+    detector: Detector
+    macs_before: int
+    macs_after: int
+    parameters_before: int
+    parameters_after: int
+    loss: float
+    decisions: list[str] = field(default_factory=list)
+
+
+def normals_of(detector: Detector, data: Path) -> PruningData:
+    """The normal inputs that the detector set aside, where they lie in `data` now. Raises DataError."""
+    normals = find_normals(detector.splits, data, detector.input)
+    return PruningData(fit_inputs(detector.splits, data, detector.input), normals.calibration)
+
+
+def prune(
+    detector: Detector, share: float, normals: PruningData, *, seed: int = 0, steps: int = DEFAULT_STEPS,
+    multiple: int = 8, digest: str | None = None, stage: Stage | None = None,
+) -> Pruned:  # fmt: skip
+    """A detector with a share `share` (0 to 1) of the multiply-accumulates less, its channels physically removed.
+
+    Channels are chosen by what the score loses (`importance`) for what they save (`choose`), in ROUNDS rounds, each
+    followed by part of the recovery (`recover`). seed: of altered copies and batches. steps: of the recovery. multiple:
+    what layers' widths are multiples of where they are wide enough. digest: of the unpruned model, for the manifest.
+    stage: told what begins and how many ticks it has. `detector` is not changed.
+
+    Raises UsageError for a share that is none, ModelError for a detector that cannot be pruned, or not so far.
+    """
+    if not 0 < share < 1:
+        raise UsageError(f"the share of the work to take away must lie between 0 and 1, not {share:g}")
+    stage = stage or (lambda what, total: lambda: None)
+    normal, changed, calibration = _inputs(detector, normals, seed)
+    anatomy = anatomy_of(detector, normal, changed, calibration)
+    done = stage("unpruned network", 2 * len(normal))
+    targets = _targets(anatomy, normal, changed, done)
+    channels = Channels(anatomy, normal[:1])
+    before = channels.macs(), channels.parameters()
+    widths = {group.root: group.width for group in channels.groups()}
+    count = PAIRS_OF_LARGE if prod(detector.input.shape) > LARGE else PAIRS
+    pairs = _spaced(list(zip(normal.split(1), changed.split(1), strict=True)), count)
+    loss = float("nan")
+    for number in range(1, ROUNDS + 1):
+        groups = channels.groups()
+        done = stage(f"importance, round {number} of {ROUNDS}", 1)
+        found = importances(anatomy, channels.layers, groups, pairs)
+        done()
+        most = before[0] * (1 - share * number / ROUNDS)
+        choice = choose(channels, groups, found, widths, most, multiple)
+        _remove(channels, {groups[i].root: gone for i, gone in choice.channels.items()})
+        renew_batch_norms(anatomy.network, targets.inputs, anatomy.batch)
+        part = steps // 2 if number == ROUNDS else steps // (2 * ROUNDS - 2)
+        done = stage(f"recovery, round {number} of {ROUNDS}", part)
+        loss = recover(anatomy, anatomy.network, channels.kept, targets, part, seed + number, lambda *_: done())
+    after = channels.macs(), channels.parameters()
+    if after[0] > before[0] * (1 - share) * 1.02:
+        raise ModelError(
+            f"cannot be pruned by {share:.0%}: at the narrowest that its layers may be it keeps "
+            f"{after[0] / before[0]:.0%} of its work",
+            hint="take a smaller share",
+        )
+    return _finished(detector, anatomy, channels, calibration, before, after, loss, steps, digest)
+
+
+def _finished(
+    detector: Detector, anatomy: Anatomy, channels: Channels, calibration: Tensor, before: tuple[int, int],
+    after: tuple[int, int], loss: float, steps: int, digest: str | None,
+) -> Pruned:  # fmt: skip
+    told = {
+        "macs": [before[0], after[0]], "parameters": [before[1], after[1]],
+        "steps": steps, "loss": round(loss, 5), "from_sha256": digest,
+    }  # fmt: skip
+    fit_info = {**detector.info().fit, PRUNED: told}
+    made = anatomy.rebuilt(anatomy.network.eval().requires_grad_(False), channels.kept, calibration, fit_info)
+    decisions = [*anatomy.notes, sentence(told)]
+    return Pruned(made, before[0], after[0], before[1], after[1], loss, decisions)
+
+
+def _inputs(detector: Detector, normals: PruningData, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Preprocessed normal inputs of the fit split, evenly spaced, altered copies of them, and the calibration split."""
+    most = min(MOST_NORMALS, max(FEWEST_NORMALS, MOST_VALUES // prod(detector.input.shape)))
+    step = max(1, -(-len(normals.fit) // most))
+    spaced = Inputs(
+        -(-len(normals.fit) // step), lambda: islice(normals.fit.read(), 0, None, step),
+        None if normals.fit.files is None else normals.fit.files[::step],
+    )  # fmt: skip
+    spec = detector.input
+    usual = list(batches(spaced, spec))
+    copies = [altered(spec, batch, seed * MOST_NORMALS + i) for i, batch in enumerate(usual)]
+    kept = list(islice(batches(normals.calibration, spec), MOST_CALIBRATION))
+    usual_, copies_, kept_ = (torch.from_numpy(np.concatenate(found)) for found in (usual, copies, kept))
+    return usual_, copies_, kept_
+
+
+def _spaced(items: list[Any], most: int) -> list[Any]:
+    return items[:: max(1, -(-len(items) // most))]
+
+
+def _targets(anatomy: Anatomy, normal: Tensor, changed: Tensor, tick: Tick) -> Targets:
+    """Of as many inputs as memory should hold the targets of."""
+    with torch.no_grad():
+        each = 2 * sum(part.numel() for part in anatomy.network(normal[:1]))
+    most = max(8, MOST_TARGET_BYTES // (2 * each))
+    return targets_of(anatomy, normal[:most], changed[:most], tick)
+
+
+def _remove(channels: Channels, chosen: Mapping[str, list[int]]) -> None:
+    """Take channels out of groups; each removal makes the groups anew, which are found again by their root."""
+    for root, gone in chosen.items():
+        group = next(g for g in channels.groups() if g.root == root)
+        channels.prune(group, gone)
+
+
+def sentence(told: dict[str, Any]) -> str:
+    """What was pruned, for reports."""
+    (macs, fewer), (parameters, less) = told["macs"], told["parameters"]
+    return (
+        f"Pruned: channels were removed by what the score loses without them, from {macs / 1e6:.4g} to "
+        f"{fewer / 1e6:.4g} MMAC and from {parameters:,} to {less:,} parameters, and the rest was distilled from the "
+        f"unpruned network (relative error {told['loss']:.3g})."
+    )

@@ -1,0 +1,158 @@
+"""The search: which forms there are to measure, and measuring those that the journal does not hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor, CancelledError, Future, as_completed
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+from edge_ad.compile.sweep.executors import Open, processes
+from edge_ad.compile.sweep.form import Failed, Form, Keep, Measured, Outcome, basis_of, key_of, model_digest
+from edge_ad.compile.sweep.journal import Journal
+from edge_ad.compile.sweep.measure import measure
+from edge_ad.compile.sweep.reference import Setting
+from edge_ad.compile.target import Precision, Target
+from edge_ad.errors import SweepError, UsageError
+
+Told = Callable[[Outcome], None]
+_LOST = "its process was ended from outside twice; it may need more memory than there is"
+
+
+@dataclass(frozen=True)
+class Keys:
+    """From a form to its key in the journal."""
+
+    basis: str
+    models: dict[str, str]
+
+    def __call__(self, form: Form) -> str:
+        return key_of(form, self.models[form.model], self.basis)
+
+
+def keys_of(setting: Setting, models: Sequence[Path], **settings: object) -> Keys:
+    """settings: further ones that figures depend on. Raises ModelError, DataError."""
+    digests = {str(model): model_digest(model) for model in models}
+    basis = basis_of(
+        model_digest(setting.reference), setting.data, seed=setting.seed, count=setting.count, test=setting.test,
+        **settings,
+    )  # fmt: skip
+    return Keys(basis, digests)
+
+
+def plan(
+    models: Sequence[Path], targets: Sequence[Target], shares: Sequence[float], precisions: Sequence[Precision],
+    keep: Keep = (),
+) -> list[Form]:  # fmt: skip
+    """Every form to be measured, the reference model's plain one first on each target: speedups on boards are held to
+    it. precisions: those of each target where none are named.
+
+    Raises UsageError for a share that is none and for a target that has none of the precisions.
+    """
+    for share in shares:
+        if not 0 <= share < 1:
+            raise UsageError(f"a share to prune is 0 or more and below 1, not {share:g}")
+    forms = []
+    for target in targets:
+        chosen = [p for p in precisions if p in target.precisions] if precisions else list(target.precisions)
+        if not chosen:
+            raise UsageError(
+                f"'{target.name}' has none of {', '.join(precisions)}",
+                hint=f"it has: {', '.join(target.precisions)}",
+            )
+        forms.append(baseline(models[0], target))
+        forms += [
+            Form(model=str(model), target=target.name, precision=precision, prune=share,
+                 keep=keep if precision == "int8" else ())
+            for model, share, precision in product(models, shares, chosen)
+        ]  # fmt: skip
+    return list(dict.fromkeys(forms))
+
+
+def baseline(model: Path, target: Target) -> Form:
+    """The model as it is in the target's first precision."""
+    return Form(model=str(model), target=target.name, precision=target.precisions[0])
+
+
+def search(
+    forms: Iterable[Form], setting: Setting, keys: Keys, journal: Journal, open_: Open, told: Told
+) -> list[Outcome]:
+    """Outcomes of `forms`, in order. What the journal holds is not measured again.
+
+    told: of each outcome, as it comes. A form whose process is ended from outside is tried once more, in a process of
+    its own; after that it counts as failed, but not in the journal, so that the next run tries it again. Raises
+    SweepError when the executor is lost.
+    """
+    wanted = {keys(form): form for form in forms}
+    for key in wanted:
+        if key in journal.outcomes:
+            told(journal.outcomes[key])
+    todo = {key: form for key, form in wanted.items() if key not in journal.outcomes}
+    lost = _round(todo, setting, journal, open_, told)
+    failed: dict[str, Outcome] = {}
+    for key in lost:
+        if _round({key: wanted[key]}, setting, journal, processes(1), told):
+            failed[key] = Failed(key=key, form=wanted[key], error=_LOST, seconds=0.0)
+            told(failed[key])
+    return with_speedups([failed.get(key) or journal.outcomes[key] for key in wanted])
+
+
+def _round(todo: dict[str, Form], setting: Setting, journal: Journal, open_: Open, told: Told) -> list[str]:
+    """Measure `todo`. Returns the keys of those whose process was lost."""
+    if not todo:
+        return []
+    lost = []
+    with open_() as executor:
+        futures: dict[Future[Outcome], str] = {}
+        for key, form in todo.items():
+            try:
+                futures[executor.submit(measure, key, form, setting)] = key
+            except BrokenExecutor:  # a process that ended before all were submitted
+                lost.append(key)
+        for future in as_completed(futures):
+            try:
+                outcome = future.result()
+            except CancelledError as error:
+                raise SweepError(
+                    "the cluster's scheduler is gone", hint="the same command goes on from the journal"
+                ) from error
+            except Exception as error:
+                if not _is_loss(error):
+                    raise
+                lost.append(futures[future])
+                continue
+            journal.add(outcome)
+            told(outcome)
+    return lost
+
+
+def _is_loss(error: Exception) -> bool:
+    """Whether an executor says that the process was lost: a pool's way, and Dask's, which need not be installed."""
+    return isinstance(error, BrokenExecutor) or type(error).__name__ == "KilledWorker"
+
+
+def with_speedups(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Boards' speedups, by instructions, over the first form measured on the same target: the baseline."""
+    base: dict[str, int] = {}
+    for outcome in outcomes:
+        if isinstance(outcome, Measured) and outcome.instructions is not None and _is_plain(outcome.form):
+            base.setdefault(outcome.form.target, outcome.instructions)
+
+    def told(outcome: Outcome) -> Outcome:
+        if not isinstance(outcome, Measured) or outcome.instructions is None:
+            return outcome
+        if outcome.form.target not in base:
+            return outcome
+        return outcome.model_copy(update={"speedup": base[outcome.form.target] / outcome.instructions})
+
+    return [told(outcome) for outcome in outcomes]
+
+
+def _is_plain(form: Form) -> bool:
+    return not form.prune and not form.keep
+
+
+def measured(outcomes: Iterable[Outcome]) -> Iterator[Measured]:
+    """Those that could be measured."""
+    return (outcome for outcome in outcomes if isinstance(outcome, Measured))
