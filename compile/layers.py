@@ -195,4 +195,6 @@ def told(kept: Sequence[Layer], format_: str) -> list[str]:
     """The decision that layers stay in `format_`, a sentence; none without any."""
     if not kept:
         return []
-    return [f"Kept in {format_} as asked: {', '.join(layer.name for layer in kept)}; all other layers are INT8."]
+    return [
+        f"Kept in {format_} as asked: {', '.join(layer.name for layer in kept)}; all other layers are INT8."
+    ]

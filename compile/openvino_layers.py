@@ -22,7 +22,9 @@ WEIGHTED = (
 MOVES = ("Concat", "Pad", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Split", "Slice", "StridedSlice")
 # What costs little and stands between a layer and the one before it: it goes along with a layer that is kept.
 _LIGHT = (*MOVES, "MaxPool", "AvgPool", "Interpolate", "Relu", "ReLU", "PRelu", "Clamp")
-_BEHIND = 4  # operators that an import may put between a weighted one and the node's output: bias, normalisation
+_BEHIND = (
+    4  # operators that an import may put between a weighted one and the node's output: bias, normalisation
+)
 
 
 def name_layers(model: Any, content: bytes) -> None:

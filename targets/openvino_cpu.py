@@ -40,9 +40,7 @@ def lower(
         activation_bytes=max(cost.activation_bytes for cost in costs),
     )
     parts = {name: f"{name}.xml" for name in captured.parts}
-    return Lowered(
-        precision, files, MODEL, cost, decisions, parts, kept=tuple(layer.name for layer in kept)
-    )
+    return Lowered(precision, files, MODEL, cost, decisions, parts, kept=tuple(layer.name for layer in kept))
 
 
 def _network(
@@ -57,7 +55,9 @@ def _network(
         count, plain = calibration.count, core
 
         def quantized() -> Any:
-            inputs = calibration.batches() if front is None else _core_inputs(plain, front, calibration.batches())
+            inputs = (
+                calibration.batches() if front is None else _core_inputs(plain, front, calibration.batches())
+            )
             whole = [p.output(0).get_any_name() for p in plain.get_parameters()] if captured.pixels else []
             return openvino_ir.quantize(plain, inputs, count, captured.exact_types, whole)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from edge_ad.cli.keep_options import keep_of, keep_options
 from edge_ad.cli.options import Rate, errors, out, print_json, read_password, stages
 from edge_ad.errors import UsageError
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from edge_ad.compile.integer.image import Image
     from edge_ad.compile.pipeline import Compiled
+    from edge_ad.compile.sensitivity.agreement import Tolerance
     from edge_ad.compile.target import Target
 
 
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 @click.option("--out", "out_", type=click.Path(path_type=Path), help="Bundle to write, NAME.edgead.")
 @click.option("--precision", type=click.Choice(["int8", "fp16", "fp32"]),
               help="Number format (default: the target's own, mostly int8; Jetsons get fp16 beside it).")  # fmt: skip
+@keep_options
 @click.option("--head", type=click.Choice(["mse", "value", "max"]),
               help="Score of a .tflite network: mse between input and output, the value of an output of one, or the "
               "output's max (default: by their shapes).")  # fmt: skip
@@ -58,7 +61,8 @@ def command(
     model: Path, target_names: tuple[str, ...], data: Path | None, max_false_alarms: float | None,
     reject: float | None, threshold_range: tuple[float, float] | None, out_: Path | None, precision: str | None,
     head: str | None, sign_key: Path | None, password_file: Path | None, emit_c: Path | None,
-    no_stripes: bool, plan: bool, as_json: bool,
+    no_stripes: bool, plan: bool, as_json: bool, keep: tuple[str, ...], max_score_drift: float | None,
+    max_auroc_drop: float | None,
 ) -> None:  # fmt: skip
     """Compile a fitted detector, or a full-INT8 .tflite file, into one bundle.
 
@@ -73,6 +77,7 @@ def command(
     from edge_ad.bundle.signature import read_private_key
 
     chosen = [targets.get(name) for name in target_names]
+    kept = keep_of(keep, max_score_drift, max_auroc_drop)
     if no_stripes:
         chosen = [_without_stripes(target) for target in chosen]
     key = None if sign_key is None else read_private_key(sign_key, read_password(password_file))
@@ -81,6 +86,8 @@ def command(
     if model.suffix.lower() == ".tflite":
         if out_ is None and emit_c is None:
             raise UsageError("say what to write", hint="--out NAME.edgead, or --emit-c FOLDER")
+        if kept:
+            raise UsageError(f"{model} is quantized already: --keep is for fitted models")
         calibration = _Calibration(max_false_alarms, reject, threshold_range)
         _compile_tflite(model, chosen, data, calibration, out_, head, emit_c, plan, as_json)
         _sign(out_, key)
@@ -95,7 +102,7 @@ def command(
     if data is None or max_false_alarms is None or out_ is None:
         raise UsageError("a fitted model's compile needs --data, --max-false-alarms and --out")
     calibration = _Calibration(max_false_alarms, reject, threshold_range)
-    _compile_folder(model, chosen, data, calibration, out_, precision, emit_c, plan, as_json)
+    _compile_folder(model, chosen, data, calibration, out_, precision, kept, emit_c, plan, as_json)
     _sign(out_, key)
 
 
@@ -125,7 +132,7 @@ class _Calibration(NamedTuple):
 
 def _compile_folder(
     model: Path, chosen: list[Target], data: Path, calibration: _Calibration, bundle: Path, precision: str | None,
-    emit_c: Path | None, plan: bool, as_json: bool,
+    keep: tuple[str, ...] | Tolerance, emit_c: Path | None, plan: bool, as_json: bool,
 ) -> None:  # fmt: skip
     from edge_ad.compile.pipeline import compile_bundle
     from edge_ad.compile.report.model import report_json
@@ -133,7 +140,7 @@ def _compile_folder(
     # Libraries that print belong on standard error: standard output is the report's.
     with stages() as stage, contextlib.redirect_stdout(sys.stderr):
         made = compile_bundle(
-            model, chosen, data, bundle, precision=precision, stage=stage, **calibration._asdict()  # type: ignore[arg-type]
+            model, chosen, data, bundle, precision=precision, keep=keep, stage=stage, **calibration._asdict()  # type: ignore[arg-type]
         )  # fmt: skip
     if plan:
         for name, image in made.images.items():
@@ -151,6 +158,8 @@ def _compile_folder(
         out.print(f"[bold]{payload.target}[/bold] ({payload.precision}, {payload.isa})")
         for point in (text.headline, *text.points):
             out.print(f"  - {point.text}", soft_wrap=True, markup=False)
+        for line in () if payload.precision_plan is None else payload.precision_plan.told():
+            out.print(f"  {line}", soft_wrap=True, markup=False)
         if payload.target in made.images:
             stripes = [d.text for d in payload.decisions if d.text.startswith(STRIPES)]
             for line in (*budget_lines(payload.budget), *stripes):
