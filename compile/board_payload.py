@@ -62,8 +62,8 @@ def refuse_keep(target: str, names: Sequence[str] = ()) -> None:
     """Raises TargetError: which layers of a board's form have 16 bits is settled by the detector's kernels."""
     what = f"the layer{'s' if len(names) > 1 else ''} {', '.join(map(shown, names))}" if names else "layers"
     raise TargetError(
-        f"cannot keep {what} in higher precision: boards compute convolutions and fully connected layers in INT8, but for "
-        "TSPulse's sums and STARNet's networks, which have 16 bits anyway",
+        f"cannot keep {what} in higher precision: boards compute convolutions and fully connected layers in INT8, but "
+        "for TSPulse's sums and STARNet's networks, which have 16 bits anyway",
         where=target, hint="leave --keep away for boards",
     )  # fmt: skip
 

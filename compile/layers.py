@@ -1,8 +1,8 @@
 """What is quantized of a captured network, by names that every target and every report shares.
 
-A layer is a weighted operator, a convolution or a matrix product, or a sum of two activations. Its name is where it lies
-in the network, like `mixers.3.up` or, for a sum, `mixers.3.sum`; a layer of a further network that the score head calls
-has that one's name in front, `decoder.body.4`. A network that came as ONNX has the names of its nodes.
+A layer is a weighted operator, a convolution or a matrix product, or a sum of two activations. Its name is where it
+lies in the network, like `mixers.3.up` or, for a sum, `mixers.3.sum`; a layer of a further network that the score head
+calls has that one's name in front, `decoder.body.4`. A network that came as ONNX has the names of its nodes.
 """
 
 from __future__ import annotations

@@ -61,8 +61,8 @@ class Lower(Protocol):
 class Target:
     """A kind of device.
 
-    lower: (captured, precision, calibration or None for fp32, layers to keep) -> Lowered. budget: what that costs here, and
-    whether it fits. golden_rtol, golden_basis: tolerance of golden vectors relative to the largest value, by
+    lower: (captured, precision, calibration or None for fp32, layers to keep) -> Lowered. budget: what that costs here,
+    and whether it fits. golden_rtol, golden_basis: tolerance of golden vectors relative to the largest value, by
     precision, and where it comes from; golden: where that is measured on the payload itself, from its files and the
     golden inputs. options: the engine's, written into the payload. precisions: the first one is the default; also:
     those that a bundle holds beside it, each as a payload of its own. opset: of the ONNX that `lower` is given.

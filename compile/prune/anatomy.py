@@ -10,9 +10,7 @@ from torch import Tensor, nn
 
 from edge_ad.detectors.base import Detector
 
-Kept = Mapping[
-    str, Tensor
-]  # by layer: which of its output channels remain, as numbers in the unpruned network
+Kept = Mapping[str, Tensor]  # by layer: which of its output channels remain, as numbers in the unpruned network
 Parts = tuple[Tensor, ...]
 
 

@@ -120,10 +120,7 @@ class Channels:
     def layer_macs(self, name: str, without: Mapping[tuple[str, bool], int]) -> int:
         """Of one layer."""
         layer = self.layers[name]
-        inputs, outputs = (
-            _inputs(layer) - without.get((name, False), 0),
-            _width(layer) - without.get((name, True), 0),
-        )
+        inputs, outputs = _inputs(layer) - without.get((name, False), 0), _width(layer) - without.get((name, True), 0)
         return self.positions[name] * inputs * outputs
 
     def parameters(self) -> int:

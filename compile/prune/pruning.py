@@ -103,9 +103,7 @@ def prune(
         renew_batch_norms(anatomy.network, targets.inputs, anatomy.batch)
         part = steps // 2 if number == ROUNDS else steps // (2 * ROUNDS - 2)
         done = stage(f"recovery, round {number} of {ROUNDS}", part)
-        loss = recover(
-            anatomy, anatomy.network, channels.kept, targets, part, seed + number, lambda *_: done()
-        )
+        loss = recover(anatomy, anatomy.network, channels.kept, targets, part, seed + number, lambda *_: done())
     after = channels.macs(), channels.parameters()
     if after[0] > before[0] * (1 - share) * 1.02:
         raise ModelError(

@@ -54,9 +54,7 @@ def recover(
 
     Raises ModelError when the error is no number any more.
     """
-    parts = [
-        _remaining(part, source, kept) for part, source in zip(targets.parts, anatomy.sources, strict=True)
-    ]
+    parts = [_remaining(part, source, kept) for part, source in zip(targets.parts, anatomy.sources, strict=True)]
     random = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], lr=anatomy.rate)
     last: list[float] = []

@@ -28,8 +28,8 @@ def keep_options(command: Command) -> Command:
                          help="Tolerance of --keep auto: spread of the scores' shift, in their standard deviations "
                          "(default 0.1)."),
             click.option("--max-auroc-drop", type=click.FloatRange(0, 1, max_open=True),
-                         help="Tolerance of --keep auto: what AUROC may fall by, on held-back normal inputs and altered "
-                         "copies of them."),
+                         help="Tolerance of --keep auto: what AUROC may fall by, on normal inputs and altered copies of "
+                         "them."),
         )
     ):  # fmt: skip
         command = option(command)

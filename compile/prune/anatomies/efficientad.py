@@ -26,18 +26,14 @@ from edge_ad.detectors.efficientad.statistics import OutputTransform, fold_into
 from edge_ad.detectors.loop import hardware_bfloat16
 
 TURNED_ON = 12  # images, and as many altered copies
-TOP_SHARE = (
-    0.005  # of the cells of a map: their mean stands for its maximum, of which one cell's gradient is noise
-)
+TOP_SHARE = 0.005  # of the cells of a map: their mean stands for its maximum, of which one cell's gradient is noise
 _PIXELS_A_BATCH = 1 << 17
 
 
 class Differences(nn.Module):
     """Pixels (N, 3, S, S) to the differences (N, C, h, w): teacher - student and, with one, autoencoder - student."""
 
-    def __init__(
-        self, teacher: PDN, student: PDN, student_ae: nn.Conv2d | None, autoencoder: Autoencoder | None
-    ):
+    def __init__(self, teacher: PDN, student: PDN, student_ae: nn.Conv2d | None, autoencoder: Autoencoder | None):
         super().__init__()
         self.teacher, self.student = teacher, student
         self.student_ae, self.autoencoder = student_ae, autoencoder

@@ -61,10 +61,7 @@ def anatomy(detector: Detector, normal: Tensor, changed: Tensor, calibration: Te
     def rebuilt(pruned: nn.Module, kept: Kept, calibration: Tensor, fit_info: dict[str, Any]) -> Detector:
         assert isinstance(pruned, Inpainting)
         found = replace(
-            detector,
-            inpainter=pruned.inpainter,
-            comparison=deepcopy(detector.comparison),
-            fit_info=dict(fit_info),
+            detector, inpainter=pruned.inpainter, comparison=deepcopy(detector.comparison), fit_info=dict(fit_info)
         )
         fit_comparison(found.network(), normal)
         if len(found.inpainter.gates):

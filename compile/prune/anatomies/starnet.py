@@ -53,10 +53,7 @@ def anatomy(detector: Detector, normal: Tensor, changed: Tensor, calibration: Te
     def rebuilt(pruned: nn.Module, kept: Kept, calibration: Tensor, fit_info: dict[str, Any]) -> Detector:
         assert isinstance(pruned, Posterior)
         encoder, decoder = pruned.made.encoder, pruned.made.decoder
-        told = {
-            **fit_info,
-            "variance": reconstruction_variance(detector.front, encoder, decoder, calibration),
-        }
+        told = {**fit_info, "variance": reconstruction_variance(detector.front, encoder, decoder, calibration)}
         found = replace(detector, encoder=encoder, decoder=decoder, fit_info=told, choice=None)
         found.tune(calibration)
         return found
