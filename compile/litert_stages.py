@@ -12,7 +12,7 @@ from torch import nn
 from edge_ad.compile import litert
 from edge_ad.compile.capture import Captured, CapturedPart
 from edge_ad.compile.layers import MAIN, Layer, layers_of
-from edge_ad.compile.litert_layers import tensors_of
+from edge_ad.compile.litert_layers import in_float
 from edge_ad.compile.target import Calibration
 from edge_ad.detectors.base import Staged, as_tuple
 from edge_ad.errors import TargetError
@@ -88,8 +88,7 @@ def _quantized(
 
     def made() -> bytes:
         found = captured.once(("litert ranges", network, calibration.count), ranges)
-        tensors = tensors_of(content, layers_of(captured), network) if names else {}
-        return litert.quantize(content, found, [tensors[name] for name in names if name in tensors])
+        return litert.quantize(content, found, in_float(content, layers_of(captured), network, names))
 
     return captured.once(("litert int8", network, calibration.count, names), made)
 
