@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,8 +31,12 @@ class Assembled:
     test_items: list[LabelledInput]
 
 
-def assemble(detector: Detector, form: Verified, payload: Payload, files: dict[str, bytes]) -> Assembled:
-    """Collect what the report says of one payload. files: contents by name in the bundle."""
+def assemble(
+    detector: Detector, form: Verified, payload: Payload, files: dict[str, bytes],
+    notes: Sequence[tuple[str, str]] = (),
+) -> Assembled:  # fmt: skip
+    """Collect what the report says of one payload. files: contents by name in the bundle. notes: further decisions,
+    which come first."""
     timing, info, test = form.latency, form.engine, form.test
     report = PayloadReport(
         target=payload.target,
@@ -51,7 +56,10 @@ def assemble(detector: Detector, form: Verified, payload: Payload, files: dict[s
         parity=ExportParity(n=form.parity.n, worst=form.parity.worst, allowed=form.parity.allowed),
         budget=payload.budget,
         stand_in=bool(payload.architectures) and platform.machine() not in payload.architectures,
-        decisions=_decisions(detector, form, payload),
+        decisions=[
+            *(Decision(stage=stage, text=text) for stage, text in notes),
+            *_decisions(detector, form, payload),
+        ],
         warnings=_warnings(form),
     )
     figures = FigureData(

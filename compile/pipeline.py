@@ -67,6 +67,7 @@ def compile_bundle(
     precision: Precision | None = None,
     reject: float | None = None,
     threshold_range: tuple[float, float] | None = None,
+    notes: Sequence[tuple[str, str]] = (),
     stage: Stage,
 ) -> Compiled:
     """Compile the model folder `model` for `targets` into the bundle `out`, and write its HTML report beside it.
@@ -76,17 +77,9 @@ def compile_bundle(
     when the held-back inputs cannot support that rate; ParityError when the export is not the fitted network.
     reject: the stability below which a verdict is `uncertain` (`edge_ad.metrics.rejection`), None for no such verdict.
     threshold_range: thresholds, from and to, that a command may set on the device; by default around the compiled one.
+    notes: further decisions for the report, (stage, sentence), such as why it is this form.
     """
-    _check_arguments(targets, precision, out)
-    detector = load_detector(model)
-    for target in targets:
-        if isinstance(target, ImageTarget):
-            board_detector(detector, target.name)  # refuses those that no board takes
-    normals = find_normals(detector.splits, data, detector.input)
-    order = np.arange(len(normals.threshold))
-    planned = calibrate_threshold(order, max_false_alarms)  # refuses what n cannot support
-    if reject is not None:
-        rejection_band(order, planned, reject)
+    detector, normals = require_possible(model, targets, data, out, max_false_alarms, precision, reject)
     done = stage("capture", 1)
     captures = _captures(detector, targets)
     done()
@@ -111,7 +104,7 @@ def compile_bundle(
                 if image is not None:
                     images[target.name] = image
                 own = replace(form, target=target)
-                made[target.name] = assemble(detector, own, payload, files)
+                made[target.name] = assemble(detector, own, payload, files, notes)
     parts = [made[target.name] for target, _ in forms(targets, precision)]
     report = _report(out.stem, detector, normals, parts)
     done = stage("report and bundle", 2)
@@ -139,6 +132,25 @@ def compile_bundle(
     write_atomic(html, render(full, drawn).encode())
     done()
     return Compiled(out, digest, full, html, manifest, images)
+
+
+def require_possible(
+    model: Path, targets: Sequence[Target], data: Path, out: Path, max_false_alarms: float,
+    precision: Precision | None = None, reject: float | None = None,
+) -> tuple[Detector, Normals]:  # fmt: skip
+    """The model and its data, when nothing that is known beforehand stands against this compile. Raises as
+    `compile_bundle` does before anything costly."""
+    _check_arguments(targets, precision, out)
+    detector = load_detector(model)
+    for target in targets:
+        if isinstance(target, ImageTarget):
+            board_detector(detector, target.name)  # refuses those that no board takes
+    normals = find_normals(detector.splits, data, detector.input)
+    order = np.arange(len(normals.threshold))
+    planned = calibrate_threshold(order, max_false_alarms)  # refuses what n cannot support
+    if reject is not None:
+        rejection_band(order, planned, reject)
+    return detector, normals
 
 
 def forms(targets: Sequence[Target], precision: Precision | None) -> Iterator[tuple[Target, Precision]]:

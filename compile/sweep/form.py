@@ -68,12 +68,11 @@ class Ranking(Spec):
 
 
 class Pruning(Spec):
-    """What pruning did to a model's network."""
+    """What pruning did to a model's network, before and after."""
 
-    macs_before: int
-    macs_after: int
-    parameters_before: int
-    parameters_after: int
+    macs: tuple[int, int]
+    parameters: tuple[int, int]
+    loss: Finite = Field(description="relative error against the unpruned network after the recovery")
 
 
 class Measured(Spec):
@@ -98,7 +97,7 @@ class Measured(Spec):
         default=None, description="on labelled test inputs: reported, never searched on"
     )
     pruning: Pruning | None = None
-    notes: list[str] = []
+    notes: list[str] = Field(default=[], description="what was not measured, and why")
     seconds: Finite
 
     @property

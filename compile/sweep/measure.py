@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,8 @@ from edge_ad.compile.sweep.boards import board_image, count_instructions
 from edge_ad.compile.sweep.candidate import Candidate, candidate, captured_for
 from edge_ad.compile.sweep.form import Failed, Form, Measured, Outcome, Ranking, ScoreDrift
 from edge_ad.compile.sweep.locks import alone, busy
-from edge_ad.compile.sweep.reference import Reference, Scored, Setting, calibration_of, reference, scored
+from edge_ad.compile.sweep.reference import Reference, Scored, calibration_of, reference, scored
+from edge_ad.compile.sweep.setting import Setting
 from edge_ad.compile.target import ImageTarget, Target
 from edge_ad.errors import EdgeAdError
 from edge_ad.metrics.ranking import auroc, auroc_change, rank_correlation
@@ -28,17 +30,22 @@ from edge_ad.runtime.heads import INPUT, evaluate
 RUNS = (15, 201)  # of a timing, at least and at most
 TIMED_S = 1.0  # what a timing takes, between these bounds
 
+_ONE = (
+    threading.Lock()
+)  # Dask's workers may have several threads; two forms in one process would disturb each other
+
 FloatArray = npt.NDArray[np.float32]
 
 
 def measure(key: str, form: Form, setting: Setting) -> Outcome:
     """Figures of one form; `Failed` for a form that cannot be had. Runs in any executor: all it takes and gives can be
     pickled, what it shares with other forms is kept in its process."""
-    begun = time.perf_counter()
-    try:
-        found = _measure(key, form, setting)
-    except EdgeAdError as error:
-        return Failed(key=key, form=form, error=str(error), seconds=_since(begun))
+    with _ONE:
+        begun = time.perf_counter()
+        try:
+            found = _measure(key, form, setting)
+        except EdgeAdError as error:
+            return Failed(key=key, form=form, error=str(error), seconds=_since(begun))
     return found.model_copy(update={"seconds": _since(begun)})
 
 
@@ -46,7 +53,7 @@ def _measure(key: str, form: Form, setting: Setting) -> Measured:
     target = setting.resolve(form.target)
     with busy():
         held_to = reference(setting, form.target)
-    made = candidate(form, setting.data)
+    made = candidate(form, setting)
     with tempfile.TemporaryDirectory(prefix="edge-ad-") as folder:
         with busy():
             found = _at_work(target, made, form, setting, Path(folder))

@@ -13,9 +13,9 @@ from edge_ad.compile.sweep.executors import Open, here
 from edge_ad.compile.sweep.form import Asked, Form, Keep, Measured, Outcome
 from edge_ad.compile.sweep.journal import Journal, journal
 from edge_ad.compile.sweep.pareto import misses, pick
-from edge_ad.compile.sweep.reference import Setting
 from edge_ad.compile.sweep.report import Sweep, conclude, write
 from edge_ad.compile.sweep.search import Keys, baseline, keys_of, measured, plan, search
+from edge_ad.compile.sweep.setting import Setting
 from edge_ad.compile.target import Precision, Target
 from edge_ad.detectors import load_detector
 from edge_ad.errors import UsageError
@@ -46,6 +46,9 @@ class Skipped:
     why: str
 
 
+Rung = Outcome | Skipped
+
+
 def sweep(
     models: Sequence[Path], targets: Sequence[Target], setting: Setting, asked: Asked, open_: Open, *,
     shares: Sequence[float] = (0.0,), precisions: Sequence[Precision] = (), keep: Keep = (),
@@ -64,7 +67,7 @@ def sweep(
 
 
 def climb(
-    model: Path, target: Target, setting: Setting, asked: Asked, told: Callable[[Outcome | Skipped], None]
+    model: Path, target: Target, setting: Setting, asked: Asked, told: Callable[[Rung], None]
 ) -> Searched:
     """Try forms of `model` from the cheapest to make to the dearest, until one meets what is asked: first the target's
     precisions, then pruning by growing shares.
@@ -133,6 +136,4 @@ def _concluded(outcomes: Sequence[Outcome], setting: Setting, asked: Asked) -> S
         noun=load_detector(setting.reference).input.noun, tools=tool_versions(),
     )  # fmt: skip
     html, json = write(result, setting.work)
-    return Searched(
-        result, html, json, None if chosen is None else candidate(chosen.form, setting.data).folder
-    )
+    return Searched(result, html, json, None if chosen is None else candidate(chosen.form, setting).folder)

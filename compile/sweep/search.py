@@ -12,7 +12,7 @@ from edge_ad.compile.sweep.executors import Open, processes
 from edge_ad.compile.sweep.form import Failed, Form, Keep, Measured, Outcome, basis_of, key_of, model_digest
 from edge_ad.compile.sweep.journal import Journal
 from edge_ad.compile.sweep.measure import measure
-from edge_ad.compile.sweep.reference import Setting
+from edge_ad.compile.sweep.setting import Setting
 from edge_ad.compile.target import Precision, Target
 from edge_ad.errors import SweepError, UsageError
 
@@ -35,7 +35,8 @@ def keys_of(setting: Setting, models: Sequence[Path], **settings: object) -> Key
     """settings: further ones that figures depend on. Raises ModelError, DataError."""
     digests = {str(model): model_digest(model) for model in models}
     basis = basis_of(
-        model_digest(setting.reference), setting.data, seed=setting.seed, count=setting.count, test=setting.test,
+        model_digest(setting.reference), setting.data, seed=setting.seed, steps=setting.steps,
+        count=setting.count, test=setting.test,
         **settings,
     )  # fmt: skip
     return Keys(basis, digests)

@@ -56,12 +56,15 @@ def _precision(word: str) -> str:
 @click.option("--precision", "precisions", type=_Listed(_precision, "precisions: int8, fp16, fp32"), default=(),
               help="Number formats, such as int8,fp32 (default: all that the target has).")  # fmt: skip
 @click.option("--out", "out_", type=click.Path(path_type=Path), required=True,
-              help="Folder for the journal, pruned models and the report; a sweep in it goes on where it was.")  # fmt: skip
+              help="Folder for the journal, pruned models and the report; a sweep in it goes on.")  # fmt: skip
 @budget_options
 @click.option("--jobs", type=click.IntRange(1), help="Processes on this machine (default: half of its CPUs).")
 @click.option("--scheduler", metavar="tcp://HOST:PORT",
               help="Measure on the workers of this Dask cluster, which see the same folders.")  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Of altered inputs and of pruning.")
+@click.option(
+    "--recovery-steps", type=click.IntRange(0), help="Steps of the recovery from pruning (default: 400)."
+)
 @click.option("--no-count", is_flag=True, help="Boards: do not count instructions on an emulated one.")
 @click.option("--no-test", is_flag=True, help="Do not score the labelled inputs below test/.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON (docs/sweep.md).")
@@ -69,7 +72,7 @@ def command(
     models: tuple[Path, ...], data: Path, target_names: tuple[str, ...], shares: tuple[float, ...],
     precisions: tuple[str, ...], out_: Path, speedup: float | None, max_auroc_drop: float | None,
     flash_kb: float | None, ram_kb: float | None, jobs: int | None, scheduler: str | None, seed: int,
-    no_count: bool, no_test: bool, as_json: bool,
+    recovery_steps: int | None, no_count: bool, no_test: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Measure many forms of a detector, and show which are worth having.
 
@@ -80,9 +83,10 @@ def command(
     exit 3 when none does.
     """
     from edge_ad import targets
+    from edge_ad.compile.prune import DEFAULT_STEPS
     from edge_ad.compile.sweep import executors
-    from edge_ad.compile.sweep.reference import Setting
     from edge_ad.compile.sweep.run import sweep
+    from edge_ad.compile.sweep.setting import Setting
 
     if scheduler is not None and jobs is not None:
         raise UsageError("--jobs is for this machine, a cluster has its own workers", hint="give one of them")
@@ -96,6 +100,7 @@ def command(
         out_.absolute(),
         targets.get,
         seed=seed,
+        steps=DEFAULT_STEPS if recovery_steps is None else recovery_steps,
         count=not no_count,
         test=not no_test,
     )
