@@ -17,6 +17,7 @@ from edge_ad.compile.target import Precision, Target
 from edge_ad.errors import SweepError, UsageError
 
 Told = Callable[[Outcome], None]
+Work = Callable[[str, Form, Setting], Outcome]
 _LOST = "its process was ended from outside twice; it may need more memory than there is"
 
 
@@ -77,29 +78,32 @@ def baseline(model: Path, target: Target) -> Form:
 
 
 def search(
-    forms: Iterable[Form], setting: Setting, keys: Keys, journal: Journal, open_: Open, told: Told
-) -> list[Outcome]:
+    forms: Iterable[Form], setting: Setting, keys: Keys, journal: Journal, open_: Open, told: Told,
+    work: Work = measure,
+) -> list[Outcome]:  # fmt: skip
     """Outcomes of `forms`, in order. What the journal holds is not measured again.
 
-    told: of each outcome, as it comes. A form whose process is ended from outside is tried once more, in a process of
-    its own; after that it counts as failed, but not in the journal, so that the next run tries it again. Raises
-    SweepError when the executor is lost.
+    told: of each outcome, as it comes. work: what measures a form, a function of a module. A form whose process is
+    ended from outside is tried once more, in a process of its own; after that it counts as failed, but not in the
+    journal, so that the next run tries it again. Raises SweepError when the executor is lost.
     """
     wanted = {keys(form): form for form in forms}
     for key in wanted:
         if key in journal.outcomes:
             told(journal.outcomes[key])
     todo = {key: form for key, form in wanted.items() if key not in journal.outcomes}
-    lost = _round(todo, setting, journal, open_, told)
+    lost = _round(todo, setting, journal, open_, told, work)
     failed: dict[str, Outcome] = {}
     for key in lost:
-        if _round({key: wanted[key]}, setting, journal, processes(1), told):
+        if _round({key: wanted[key]}, setting, journal, processes(1), told, work):
             failed[key] = Failed(key=key, form=wanted[key], error=_LOST, seconds=0.0)
             told(failed[key])
     return with_speedups([failed.get(key) or journal.outcomes[key] for key in wanted])
 
 
-def _round(todo: dict[str, Form], setting: Setting, journal: Journal, open_: Open, told: Told) -> list[str]:
+def _round(
+    todo: dict[str, Form], setting: Setting, journal: Journal, open_: Open, told: Told, work: Work
+) -> list[str]:
     """Measure `todo`. Returns the keys of those whose process was lost."""
     if not todo:
         return []
@@ -108,7 +112,7 @@ def _round(todo: dict[str, Form], setting: Setting, journal: Journal, open_: Ope
         futures: dict[Future[Outcome], str] = {}
         for key, form in todo.items():
             try:
-                futures[executor.submit(measure, key, form, setting)] = key
+                futures[executor.submit(work, key, form, setting)] = key
             except BrokenExecutor:  # a process that ended before all were submitted
                 lost.append(key)
         for future in as_completed(futures):
