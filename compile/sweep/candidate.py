@@ -72,11 +72,12 @@ def pruned_folder(form: Form, setting: Setting) -> Path:
 
 def _prune(form: Form, setting: Setting, folder: Path) -> None:
     """Write the pruned model, whole or not at all."""
-    from edge_ad.compile.prune import normals_of, prune
+    from edge_ad.compile.prune import DEFAULT_STEPS, normals_of, prune
 
     detector = fitted(Path(form.model), setting.data).detector
     made = prune(
-        detector, form.prune, normals_of(detector, setting.data), seed=setting.seed, steps=setting.steps,
+        detector, form.prune, normals_of(detector, setting.data), seed=setting.seed,
+        steps=DEFAULT_STEPS if setting.steps is None else setting.steps,
         digest=model_digest(Path(form.model)),
     )  # fmt: skip
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from edge_ad.compile.pipeline import tool_versions
 from edge_ad.compile.sweep.candidate import candidate
-from edge_ad.compile.sweep.executors import Open, here
+from edge_ad.compile.sweep.executors import Workers, here
 from edge_ad.compile.sweep.form import Asked, Form, Keep, Measured, Outcome
 from edge_ad.compile.sweep.journal import Journal, journal
 from edge_ad.compile.sweep.pareto import misses, pick
@@ -50,7 +50,7 @@ Rung = Outcome | Skipped
 
 
 def sweep(
-    models: Sequence[Path], targets: Sequence[Target], setting: Setting, asked: Asked, open_: Open, *,
+    models: Sequence[Path], targets: Sequence[Target], setting: Setting, asked: Asked, workers: Workers, *,
     shares: Sequence[float] = (0.0,), precisions: Sequence[Precision] = (), keep: Keep = (),
     planned: Planned = lambda n: None, told: Told = lambda outcome: None,
 ) -> Searched:  # fmt: skip
@@ -62,7 +62,7 @@ def sweep(
     forms = plan(models, targets, shares, precisions, keep)
     planned(len(forms))
     with _opened(models, setting) as (keys, kept):
-        outcomes = search(forms, setting, keys, kept, open_, told)
+        outcomes = search(forms, setting, keys, kept, workers, told)
     return _concluded(outcomes, setting, asked)
 
 
@@ -85,7 +85,7 @@ def climb(
                 told(Skipped(form, why))
                 continue
             tried.append(form)
-            outcomes = search(tried, setting, keys, kept, here, lambda outcome: None)
+            outcomes = search(tried, setting, keys, kept, here(), lambda outcome: None)
             told(outcomes[-1])
             if _done(outcomes[-1], asked):
                 break

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, CancelledError, Future, as_completed
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Future, wait
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-from edge_ad.compile.sweep.executors import Open, processes
+from edge_ad.compile.sweep.executors import Workers, processes
 from edge_ad.compile.sweep.form import Failed, Form, Keep, Measured, Outcome, basis_of, key_of, model_digest
 from edge_ad.compile.sweep.journal import Journal
 from edge_ad.compile.sweep.measure import measure
@@ -78,7 +79,7 @@ def baseline(model: Path, target: Target) -> Form:
 
 
 def search(
-    forms: Iterable[Form], setting: Setting, keys: Keys, journal: Journal, open_: Open, told: Told,
+    forms: Iterable[Form], setting: Setting, keys: Keys, journal: Journal, workers: Workers, told: Told,
     work: Work = measure,
 ) -> list[Outcome]:  # fmt: skip
     """Outcomes of `forms`, in order. What the journal holds is not measured again.
@@ -92,44 +93,62 @@ def search(
         if key in journal.outcomes:
             told(journal.outcomes[key])
     todo = {key: form for key, form in wanted.items() if key not in journal.outcomes}
-    lost = _round(todo, setting, journal, open_, told, work)
+    measuring = _Measuring(setting, journal, told, work)
+    lost: list[str] = []
+    while todo:
+        lost += measuring.round(todo, workers)
     failed: dict[str, Outcome] = {}
     for key in lost:
-        if _round({key: wanted[key]}, setting, journal, processes(1), told, work):
+        if measuring.round({key: wanted[key]}, processes(1)):
             failed[key] = Failed(key=key, form=wanted[key], error=_LOST, seconds=0.0)
             told(failed[key])
     return with_speedups([failed.get(key) or journal.outcomes[key] for key in wanted])
 
 
-def _round(
-    todo: dict[str, Form], setting: Setting, journal: Journal, open_: Open, told: Told, work: Work
-) -> list[str]:
-    """Measure `todo`. Returns the keys of those whose process was lost."""
-    if not todo:
-        return []
-    lost = []
-    with open_() as executor:
-        futures: dict[Future[Outcome], str] = {}
-        for key, form in todo.items():
-            try:
-                futures[executor.submit(work, key, form, setting)] = key
-            except BrokenExecutor:  # a process that ended before all were submitted
-                lost.append(key)
-        for future in as_completed(futures):
-            try:
-                outcome = future.result()
-            except CancelledError as error:
-                raise SweepError(
-                    "the cluster's scheduler is gone", hint="the same command goes on from the journal"
-                ) from error
-            except Exception as error:
-                if not _is_loss(error):
-                    raise
-                lost.append(futures[future])
-                continue
-            journal.add(outcome)
-            told(outcome)
-    return lost
+@dataclass(frozen=True)
+class _Measuring:
+    """What `search` was given."""
+
+    setting: Setting
+    journal: Journal
+    told: Told
+    work: Work
+
+    def round(self, todo: dict[str, Form], workers: Workers) -> list[str]:
+        """Measure `todo` until all is done or the executor breaks, and take from it what was tried. Returns the keys of
+        those that a process was lost over, or may have been."""
+        lost: list[str] = []
+        running: dict[Future[Outcome], str] = {}
+        with workers.open() as executor:
+            while todo or running:
+                try:
+                    while todo and len(running) < (workers.at_once or sys.maxsize):
+                        key, form = next(iter(todo.items()))
+                        running[executor.submit(self.work, key, form, self.setting)] = key
+                        del todo[key]
+                except BrokenExecutor:
+                    return [*lost, *running.values()]
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    if self._is_lost(future):
+                        lost.append(running[future])
+                    del running[future]
+        return lost
+
+    def _is_lost(self, future: Future[Outcome]) -> bool:
+        """Keep the outcome of a future that is done; whether its process was lost instead."""
+        try:
+            outcome = future.result()
+        except CancelledError as error:
+            raise SweepError(
+                "the cluster's scheduler is gone", hint="the same command goes on from the journal"
+            ) from error
+        except Exception as error:
+            if not _is_loss(error):
+                raise
+            return True
+        self.journal.add(outcome)
+        self.told(outcome)
+        return False
 
 
 def _is_loss(error: Exception) -> bool:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from edge_ad.compile.prune import DEFAULT_STEPS
-from edge_ad.compile.target import Target
+if TYPE_CHECKING:
+    from edge_ad.compile.target import Target
 
 
 @dataclass(frozen=True)
@@ -16,8 +17,8 @@ class Setting:
 
     reference: model folder of the reference. work: the sweep's folder, where pruned models are kept. resolve: from a
     target's name to the target, a function of a module. seed: of altered inputs and of pruning. steps: of the recovery
-    from pruning. count: whether emulated boards count instructions. test: whether labelled test inputs are scored, for
-    the report.
+    from pruning, None for pruning's own number. count: whether emulated boards count instructions. test: whether
+    labelled test inputs are scored, for the report.
     """
 
     reference: Path
@@ -25,6 +26,6 @@ class Setting:
     work: Path
     resolve: Callable[[str], Target]
     seed: int = 0
-    steps: int = DEFAULT_STEPS
+    steps: int | None = None
     count: bool = True
     test: bool = True

@@ -83,7 +83,6 @@ def command(
     exit 3 when none does.
     """
     from edge_ad import targets
-    from edge_ad.compile.prune import DEFAULT_STEPS
     from edge_ad.compile.sweep import executors
     from edge_ad.compile.sweep.run import sweep
     from edge_ad.compile.sweep.setting import Setting
@@ -92,7 +91,7 @@ def command(
         raise UsageError("--jobs is for this machine, a cluster has its own workers", hint="give one of them")
     asked = asked_of(speedup, max_auroc_drop, flash_kb, ram_kb)
     half = max(1, (os.cpu_count() or 1) // 2)
-    open_ = executors.processes(jobs or half) if scheduler is None else executors.dask(scheduler)
+    workers = executors.processes(jobs or half) if scheduler is None else executors.dask(scheduler)
     paths = [model.absolute() for model in models]
     setting = Setting(
         paths[0],
@@ -100,13 +99,13 @@ def command(
         out_.absolute(),
         targets.get,
         seed=seed,
-        steps=DEFAULT_STEPS if recovery_steps is None else recovery_steps,
+        steps=recovery_steps,
         count=not no_count,
         test=not no_test,
     )
     with _progress() as (planned, told), contextlib.redirect_stdout(sys.stderr):
         done = sweep(
-            paths, [targets.get(name) for name in target_names], setting, asked, open_, shares=shares,
+            paths, [targets.get(name) for name in target_names], setting, asked, workers, shares=shares,
             precisions=precisions, planned=planned, told=told,  # type: ignore[arg-type]
         )  # fmt: skip
     if as_json:

@@ -41,7 +41,7 @@ def found(
 
 
 def work(key: str, form: Form, setting: Setting) -> Outcome:
-    """Leaves a line in `setting.work`/ran of which process measured what, then figures that depend on the form alone."""
+    """Leaves in `setting.work`/ran which process measured what; gives figures that depend on the form alone."""
     with (setting.work / "ran").open("a") as log:
         log.write(f"{os.getpid()} {form.prune}\n")
     time.sleep(0.2)

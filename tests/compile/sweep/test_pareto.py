@@ -35,9 +35,7 @@ def test_boards_are_compared_in_all_their_costs(values: list[tuple[int, int, int
     ]
 
     def beaten(own: tuple[int, ...]) -> bool:
-        return any(
-            other != own and all(x <= y for x, y in zip(other, own, strict=True)) for other in values
-        )
+        return any(other != own and all(x <= y for x, y in zip(other, own, strict=True)) for other in values)
 
     assert [int(m.key) for m in front(forms)] == [i for i, own in enumerate(values) if not beaten(own)]
 
