@@ -25,7 +25,7 @@ from edge_ad.detectors.efficientad.simplify import normalise
 from edge_ad.detectors.efficientad.statistics import OutputTransform, fold_into
 from edge_ad.detectors.loop import hardware_bfloat16
 
-TURNED_ON = 12  # images, and as many altered copies
+TURNED_ON = 8  # images, and as many altered copies
 TOP_SHARE = (
     0.005  # of the cells of a map: their mean stands for its maximum, of which one cell's gradient is noise
 )
