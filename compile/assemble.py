@@ -17,6 +17,7 @@ from edge_ad.compile.verify import TestScores, Verified
 from edge_ad.data.inputs import LabelledInput
 from edge_ad.data.labelled import read_mask
 from edge_ad.detectors.base import Detector
+from edge_ad.detectors.widths import PRUNED, is_pruned, pruned_sentence
 from edge_ad.runtime.images import read_image
 
 
@@ -87,12 +88,18 @@ def assemble(
     return Assembled(payload, report, figures, measurement, [] if test is None else test.labelled.items)
 
 
+def _pruned(detector: Detector) -> list[str]:
+    fit = detector.info().fit
+    return [pruned_sentence(fit[PRUNED])] if is_pruned(fit) else []
+
+
 def _decisions(detector: Detector, form: Verified, payload: Payload) -> list[Decision]:
     threshold = form.thresholds.compiled
     allowed = threshold.n + 1 - threshold.rank
     noun = detector.input.noun
     own = [Decision(stage=stage, text=text) for stage, text in detector.decisions()]
     return [
+        *(Decision(stage="prune", text=text) for text in _pruned(detector)),
         *(decision for decision in own if decision.stage == "simplify"),
         Decision(
             stage="export",

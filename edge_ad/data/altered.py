@@ -87,5 +87,6 @@ def _features(batch: Batch, rng: np.random.Generator) -> Batch:
         block = tuple(slice(int(rng.integers(n - n // 2 + 1)), None) for n in made.shape[2:])
         shifts = tuple(int(rng.integers(1, max(2, n // 2))) for n in made.shape[2:])
         rolled = np.roll(made, shifts, axis=tuple(range(2, made.ndim)))
-        made[(slice(None), slice(None), *block)] = rolled[(slice(None), slice(None), *block)]
+        whole = (slice(None), slice(None), *block)
+        made[whole] = rolled[whole]
     return made.astype(batch.dtype)
