@@ -57,6 +57,7 @@ def assemble(
         parity=ExportParity(n=form.parity.n, worst=form.parity.worst, allowed=form.parity.allowed),
         budget=payload.budget,
         stand_in=bool(payload.architectures) and platform.machine() not in payload.architectures,
+        precision_plan=form.plan,
         decisions=[
             *(Decision(stage=stage, text=text) for stage, text in notes),
             *_decisions(detector, form, payload),
@@ -83,6 +84,8 @@ def assemble(
             runs=timing.runs,
             threads=info.threads,
             isa=info.isa,
+            int8_us=None if form.price is None else form.price.float_us,
+            price=None if form.price is None else 1 / form.price.ratio,
         )
     )
     return Assembled(payload, report, figures, measurement, [] if test is None else test.labelled.items)

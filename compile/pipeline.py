@@ -16,6 +16,7 @@ from edge_ad.bundle.archive import write_bundle
 from edge_ad.bundle.atomic import write_atomic
 from edge_ad.bundle.manifest import FileEntry, Manifest
 from edge_ad.compile.assemble import Assembled, assemble
+from edge_ad.compile.board_payload import refuse_keep
 from edge_ad.compile.capture import Captured, capture, unexported
 from edge_ad.compile.integer.detectors import board_detector
 from edge_ad.compile.integer.image import Image
@@ -29,6 +30,7 @@ from edge_ad.compile.report.model import (
     TeacherInfo,
     report_json,
 )
+from edge_ad.compile.sensitivity.agreement import Tolerance
 from edge_ad.compile.target import ImageTarget, Precision, Target
 from edge_ad.compile.verify import Stage, verified
 from edge_ad.data.inputs import Normals, find_normals
@@ -68,6 +70,7 @@ def compile_bundle(
     reject: float | None = None,
     threshold_range: tuple[float, float] | None = None,
     notes: Sequence[tuple[str, str]] = (),
+    keep: tuple[str, ...] | Tolerance = (),
     stage: Stage,
 ) -> Compiled:
     """Compile the model folder `model` for `targets` into the bundle `out`, and write its HTML report beside it.
@@ -77,9 +80,10 @@ def compile_bundle(
     when the held-back inputs cannot support that rate; ParityError when the export is not the fitted network.
     reject: the stability below which a verdict is `uncertain` (`edge_ad.metrics.rejection`), None for no such verdict.
     threshold_range: thresholds, from and to, that a command may set on the device; by default around the compiled one.
+    keep: layers that stay in higher precision in int8 forms, or the tolerance that the cheapest set of them shall hold.
     notes: further decisions for the report, (stage, sentence), such as why it is this form.
     """
-    detector, normals = require_possible(model, targets, data, out, max_false_alarms, precision, reject)
+    detector, normals = require_possible(model, targets, data, out, max_false_alarms, precision, reject, keep)
     done = stage("capture", 1)
     captures = _captures(detector, targets)
     done()
@@ -98,6 +102,7 @@ def compile_bundle(
             reject,
             threshold_range,
             stage,
+            keep,
         ) as form:
             for target, payload, files, image in payloads_of(detector, form, group):
                 members |= files
@@ -136,11 +141,12 @@ def compile_bundle(
 
 def require_possible(
     model: Path, targets: Sequence[Target], data: Path, out: Path, max_false_alarms: float,
-    precision: Precision | None = None, reject: float | None = None,
+    precision: Precision | None = None, reject: float | None = None, keep: tuple[str, ...] | Tolerance = (),
 ) -> tuple[Detector, Normals]:  # fmt: skip
     """The model and its data, when nothing that is known beforehand stands against this compile. Raises as
     `compile_bundle` does before anything costly."""
     _check_arguments(targets, precision, out)
+    _check_keep(targets, precision, keep)
     detector = load_detector(model)
     for target in targets:
         if isinstance(target, ImageTarget):
@@ -217,6 +223,19 @@ def _check_arguments(targets: Sequence[Target], precision: Precision | None, out
         raise UsageError("a bundle's name must be printable", where=repr(out.name))
     if not out.parent.is_dir():
         raise UsageError("there is no such folder", where=out.parent, hint="make it first")
+
+
+def _check_keep(
+    targets: Sequence[Target], precision: Precision | None, keep: tuple[str, ...] | Tolerance
+) -> None:
+    """Raises UsageError where nothing is quantized, TargetError for a board."""
+    if keep == ():
+        return
+    if not any(made == "int8" for _, made in forms(targets, precision)):
+        raise UsageError("--keep is for int8 forms, and none is made", hint="leave it away")
+    for target in targets:
+        if isinstance(target, ImageTarget):
+            refuse_keep(target.name, keep if isinstance(keep, tuple) else ())
 
 
 def _entries(members: dict[str, bytes]) -> dict[str, FileEntry]:

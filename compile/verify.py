@@ -15,7 +15,11 @@ from edge_ad.compile import board_payload
 from edge_ad.compile.accuracy import measure
 from edge_ad.compile.capture import Captured, Parity, check_parity
 from edge_ad.compile.latency import Latency, compare
+from edge_ad.compile.opening import open_lowered as open_lowered
 from edge_ad.compile.scores import Scores, batches, run, score
+from edge_ad.compile.sensitivity.agreement import Tolerance
+from edge_ad.compile.sensitivity.plan import find_plan
+from edge_ad.compile.sensitivity.report import PrecisionPlan
 from edge_ad.compile.target import Calibration, ImageTarget, Lowered, Precision, Target
 from edge_ad.data.inputs import Labelled, Normals, find_labelled
 from edge_ad.detectors.base import Detector
@@ -23,9 +27,7 @@ from edge_ad.metrics.drift import drift
 from edge_ad.metrics.evaluation import TestFigures
 from edge_ad.metrics.rejection import rejection_band
 from edge_ad.metrics.threshold import allowed_thresholds, calibrate_threshold, reference_quantiles
-from edge_ad.runtime.engines import open_model
 from edge_ad.runtime.engines.base import Engine, EngineInfo, Tensor
-from edge_ad.runtime.engines.image import ImageEngine
 
 N_PARITY = 4
 Stage = Callable[[str, int], Callable[[], None]]  # (what, how many) -> called once for each one done
@@ -55,7 +57,9 @@ class TestScores:
 
 @dataclass(frozen=True)
 class Verified:
-    """Everything that is known of one compiled payload. latency: None for boards, which this machine is none of."""
+    """Everything that is known of one compiled payload. latency: None for boards, which this machine is none of.
+    plan: the layers that were searched to stay in higher precision. price: the fully quantized network's latency in
+    place of the float one's, where layers were kept."""
 
     target: Target
     float_: Form
@@ -67,6 +71,8 @@ class Verified:
     latency: Latency | None
     engine: EngineInfo
     golden_inputs: list[Tensor]
+    plan: PrecisionPlan | None = None
+    price: Latency | None = None
 
 
 @contextmanager
@@ -81,9 +87,11 @@ def verified(
     reject: float | None,
     threshold_range: tuple[float, float] | None,
     stage: Stage,
+    keep: tuple[str, ...] | Tolerance = (),
 ) -> Iterator[Verified]:
     """Lower for a target, prove float parity first, quantize, calibrate the threshold, measure drift.
 
+    keep: layers that stay in higher precision in an int8 form, or the tolerance that the cheapest set of them holds.
     targets: one, or several boards' whose results are the same to the bit. The engines stay open inside the context.
     Raises ParityError before anything is quantized when the export is not the fitted network, BudgetError for boards
     that it does not fit.
@@ -98,12 +106,20 @@ def verified(
         float_lowered = target.lower(captured, "fp32", None)
         float_engine = open_lowered(target, float_lowered, Path(folder) / "float")
         parity = check_parity(detector, float_engine, _ticking(_first(calibration(), N_PARITY), done))
+        plan = price = None
         if precision == "fp32":
             lowered, engine = float_lowered, float_engine
         else:
             done = stage("quantize", len(normals.calibration) * (1 + len(captured.parts)))
             inputs = Calibration(lambda: _ticking(calibration(), done), len(normals.calibration))
-            lowered = target.lower(captured, precision, inputs)
+            if isinstance(keep, Tolerance) and precision == "int8":
+                plan = find_plan(detector, target, captured, inputs, normals, keep, float_engine, stage)
+                names = tuple(plan.kept)
+            else:
+                names = keep if isinstance(keep, tuple) and precision == "int8" else ()
+            lowered = target.lower(captured, precision, inputs, names)
+            if plan is not None:
+                lowered = replace(lowered, decisions=[*lowered.decisions, *plan.told()])
             if lowered.board is not None:
                 boards = [board for board in targets if isinstance(board, ImageTarget)]
                 board_payload.require_fit(captured, lowered, inputs, boards)
@@ -128,6 +144,11 @@ def verified(
         if lowered.board is None:
             done = stage("compare latency", 1)
             latency = compare(float_engine, engine, next(calibration()))
+            if lowered.kept:
+                whole = open_lowered(
+                    target, target.lower(captured, precision, inputs), Path(folder) / "whole"
+                )
+                price = compare(whole, engine, next(calibration()))
             done()
         yield Verified(
             target=target,
@@ -140,19 +161,9 @@ def verified(
             latency=latency,
             engine=engine.describe(),
             golden_inputs=_golden_inputs(given, list(_first(batches(normals.threshold, given), 2))),
+            plan=plan,
+            price=price,
         )
-
-
-def open_lowered(target: Target, lowered: Lowered, folder: Path) -> Engine:
-    """The device's engine on this machine, its files in the new folder `folder`."""
-    folder.mkdir()
-    for name, content in lowered.files.items():
-        (folder / name).write_bytes(content)
-    if lowered.board is not None:
-        return ImageEngine(folder / lowered.model, **lowered.options, parts=lowered.board.parts)
-    parts = {name: folder / file for name, file in lowered.parts.items()}
-    engine = lowered.engine or target.engine
-    return open_model(engine, folder / lowered.model, {**target.options, **lowered.options}, parts)
 
 
 def at_work(

@@ -96,6 +96,9 @@ class Measured(Spec):
         default=None, description="on labelled test inputs: reported, never searched on"
     )
     pruning: Pruning | None = None
+    kept: list[str] = Field(
+        default=[], description="layers in a higher precision, as they were named or found"
+    )
     notes: list[str] = Field(default=[], description="what was not measured, and why")
     seconds: Finite
 

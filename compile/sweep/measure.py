@@ -14,15 +14,19 @@ import numpy.typing as npt
 
 from edge_ad.bundle.manifest import Budget
 from edge_ad.compile import verify
+from edge_ad.compile.capture import Captured
 from edge_ad.compile.integer.image import Image
 from edge_ad.compile.latency import Latency, side_by_side
+from edge_ad.compile.opening import open_lowered
+from edge_ad.compile.sensitivity.agreement import Tolerance
+from edge_ad.compile.sensitivity.plan import find_plan
 from edge_ad.compile.sweep.boards import board_image, count_instructions
 from edge_ad.compile.sweep.candidate import Candidate, candidate, captured_for
 from edge_ad.compile.sweep.form import Failed, Form, Measured, Outcome, Ranking, ScoreDrift
 from edge_ad.compile.sweep.locks import alone, busy
 from edge_ad.compile.sweep.reference import Reference, Scored, calibration_of, reference, scored
 from edge_ad.compile.sweep.setting import Setting
-from edge_ad.compile.target import ImageTarget, Target
+from edge_ad.compile.target import Calibration, ImageTarget, Target
 from edge_ad.errors import EdgeAdError
 from edge_ad.metrics.ranking import auroc, auroc_change, rank_correlation
 from edge_ad.runtime.heads import INPUT, evaluate
@@ -88,6 +92,7 @@ def _measure(key: str, form: Form, setting: Setting) -> Measured:
         drift=_drift(held_to.scored, found) if _same_inputs(held_to, made) else None,
         labelled=_labelled(held_to.scored, found),
         pruning=made.pruning,
+        kept=list(found.form.lowered.kept),
         notes=notes,
         seconds=0.0,
     )
@@ -97,12 +102,28 @@ def _at_work(target: Target, made: Candidate, form: Form, setting: Setting, fold
     """The form in its target's engine, and its scores."""
     captured = captured_for(target, made, setting.data)
     calibration = None if form.precision == "fp32" else calibration_of(made)
-    lowered = target.lower(captured, form.precision, calibration)
-    engine = verify.open_lowered(target, lowered, folder / "network")
+    kept = () if calibration is None else _kept(target, made, form, setting, captured, calibration, folder)
+    lowered = target.lower(captured, form.precision, calibration, kept)
+    engine = open_lowered(target, lowered, folder / "network")
     at_work = verify.at_work(
         made.detector, target, lowered, engine, folder / "scored", made.normals, lambda: None
     )
     return scored(setting, target, made, lowered, at_work, folder / "settled")
+
+
+def _kept(
+    target: Target, made: Candidate, form: Form, setting: Setting, captured: Captured, calibration: Calibration,
+    folder: Path,
+) -> tuple[str, ...]:  # fmt: skip
+    """The layers that a form keeps in a higher precision; searched for where it says so, on the calibration split."""
+    if form.keep != "auto":
+        return form.keep
+    float_engine = open_lowered(target, target.lower(captured, "fp32", None), folder / "float")
+    plan = find_plan(
+        made.detector, target, captured, calibration, made.normals, setting.tolerance or Tolerance(), float_engine,
+        lambda what, total: lambda: None,
+    )  # fmt: skip
+    return tuple(plan.kept)
 
 
 def _budget(target: Target, made: Candidate, found: Scored) -> tuple[Budget, list[str], Image | None]:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from edge_ad.bundle.manifest import InputSpec, Threshold
 from edge_ad.compile import verify
 from edge_ad.compile.capture import check_parity
+from edge_ad.compile.opening import open_lowered
 from edge_ad.compile.scores import batches, score
 from edge_ad.compile.sweep.candidate import Candidate, captured_for, fitted
 from edge_ad.compile.sweep.setting import Setting
@@ -63,7 +64,7 @@ def reference(setting: Setting, target_name: str) -> Reference:
     made = fitted(setting.reference, setting.data)
     folder = tempfile.TemporaryDirectory(prefix="edge-ad-")
     lowered = target.lower(captured_for(target, made, setting.data), "fp32", None)
-    engine = verify.open_lowered(target, lowered, Path(folder.name) / "float")
+    engine = open_lowered(target, lowered, Path(folder.name) / "float")
     check_parity(made.detector, engine, islice(calibration_of(made).batches(), verify.N_PARITY))
     form = verify.at_work(
         made.detector, target, lowered, engine, Path(folder.name) / "scored", made.normals, _nothing

@@ -16,7 +16,7 @@ from edge_ad.compile.sweep.pareto import misses, pick
 from edge_ad.compile.sweep.report import Sweep, conclude, write
 from edge_ad.compile.sweep.search import Keys, baseline, keys_of, measured, plan, search
 from edge_ad.compile.sweep.setting import Setting
-from edge_ad.compile.target import Precision, Target
+from edge_ad.compile.target import ImageTarget, Precision, Target
 from edge_ad.detectors import load_detector
 from edge_ad.errors import UsageError
 from edge_ad.runtime.isa import cpu_isa
@@ -67,20 +67,23 @@ def sweep(
 
 
 def climb(
-    model: Path, target: Target, setting: Setting, asked: Asked, told: Callable[[Rung], None]
+    model: Path, target: Target, setting: Setting, asked: Asked, told: Callable[[Rung], None], keep: Keep = ()
 ) -> Searched:
     """Try forms of `model` from the cheapest to make to the dearest, until one meets what is asked: first the target's
-    precisions, then pruning by growing shares.
+    precisions, then with the layers in float that a tolerance needs, then pruned by growing shares.
 
     Shares are passed over that cannot make it fast enough; once a pruned form breaks the tolerance, larger shares are
-    not tried. told: each outcome and each rung that is passed over. Raises UsageError when nothing is asked.
+    not tried. told: each outcome and each rung that is passed over. keep: layers that all int8 forms keep in a higher
+    precision. Raises UsageError when nothing is asked.
     """
     if not asked:
         raise UsageError("say what a form has to meet", hint="--speedup 4, --max-auroc-drop 0.01")
     outcomes: list[Outcome] = []
     tried: list[Form] = []
     with _opened([model], setting) as (keys, kept):
-        for form in rungs(model, target):
+        for form in rungs(model, target, keep):
+            if form.keep and not keep and not _too_coarse(outcomes, asked):
+                continue
             if why := _hopeless(form, outcomes, asked):
                 told(Skipped(form, why))
                 continue
@@ -92,13 +95,25 @@ def climb(
     return _concluded(outcomes, setting, asked)
 
 
-def rungs(model: Path, target: Target) -> list[Form]:
-    """The ladder's forms: unpruned in each precision, the target's default first, then pruned in the default one."""
-    plain = [
-        Form(model=str(model), target=target.name, precision=p) for p in target.precisions if p != "fp32"
+def rungs(model: Path, target: Target, keep: Keep = ()) -> list[Form]:
+    """The ladder's forms: unpruned in each precision, the target's default first; where it keeps layers and none are
+    named, with those that a search finds; then pruned in the default precision."""
+    first = baseline(model, target)
+    if first.precision == "int8":
+        first = first.model_copy(update={"keep": keep})
+    other = [
+        first.model_copy(update={"precision": p, "keep": ()}) for p in target.precisions[1:] if p != "fp32"
     ]
-    pruned = [baseline(model, target).model_copy(update={"prune": share}) for share in LADDER]
-    return [*(plain or [baseline(model, target)]), *pruned]
+    found = [first.model_copy(update={"keep": "auto"})]
+    if keep or first.precision != "int8" or isinstance(target, ImageTarget):
+        found = []
+    return [first, *other, *found, *(first.model_copy(update={"prune": share}) for share in LADDER)]
+
+
+def _too_coarse(outcomes: Sequence[Outcome], asked: Asked) -> bool:
+    """Whether all that was tried breaks the tolerance, so that layers in a higher precision may be worth their cost."""
+    tried = list(measured(outcomes))
+    return asked.max_drop is not None and bool(tried) and all(m.altered.drop > asked.max_drop for m in tried)
 
 
 def _hopeless(form: Form, outcomes: Sequence[Outcome], asked: Asked) -> str | None:

@@ -14,7 +14,7 @@ from edge_ad.compile.sweep.form import Failed, Form, Keep, Measured, Outcome, ba
 from edge_ad.compile.sweep.journal import Journal
 from edge_ad.compile.sweep.measure import measure
 from edge_ad.compile.sweep.setting import Setting
-from edge_ad.compile.target import Precision, Target
+from edge_ad.compile.target import ImageTarget, Precision, Target
 from edge_ad.errors import SweepError, UsageError
 
 Told = Callable[[Outcome], None]
@@ -33,13 +33,12 @@ class Keys:
         return key_of(form, self.models[form.model], self.basis)
 
 
-def keys_of(setting: Setting, models: Sequence[Path], **settings: object) -> Keys:
-    """settings: further ones that figures depend on. Raises ModelError, DataError."""
+def keys_of(setting: Setting, models: Sequence[Path]) -> Keys:
+    """Raises ModelError, DataError."""
     digests = {str(model): model_digest(model) for model in models}
     basis = basis_of(
         model_digest(setting.reference), setting.data, seed=setting.seed, steps=setting.steps,
-        count=setting.count, test=setting.test,
-        **settings,
+        tolerance=repr(setting.tolerance), count=setting.count, test=setting.test,
     )  # fmt: skip
     return Keys(basis, digests)
 
@@ -49,7 +48,8 @@ def plan(
     keep: Keep = (),
 ) -> list[Form]:  # fmt: skip
     """Every form to be measured, the reference model's plain one first on each target: speedups on boards are held to
-    it. precisions: those of each target where none are named.
+    it. precisions: those of each target where none are named. keep: layers of further int8 forms, beside those that
+    keep none, on targets that have such forms.
 
     Raises UsageError for a share that is none and for a target that has none of the precisions.
     """
@@ -65,11 +65,11 @@ def plan(
                 hint=f"it has: {', '.join(target.precisions)}",
             )
         forms.append(baseline(models[0], target))
-        forms += [
-            Form(model=str(model), target=target.name, precision=precision, prune=share,
-                 keep=keep if precision == "int8" else ())
-            for model, share, precision in product(models, shares, chosen)
-        ]  # fmt: skip
+        for model, share, precision in product(models, shares, chosen):
+            form = Form(model=str(model), target=target.name, precision=precision, prune=share)
+            forms.append(form)
+            if keep and precision == "int8" and not isinstance(target, ImageTarget):
+                forms.append(form.model_copy(update={"keep": keep}))
     return list(dict.fromkeys(forms))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from edge_ad.compile.sensitivity.agreement import Tolerance
     from edge_ad.compile.target import Target
 
 
@@ -17,8 +18,9 @@ class Setting:
 
     reference: model folder of the reference. work: the sweep's folder, where pruned models are kept. resolve: from a
     target's name to the target, a function of a module. seed: of altered inputs and of pruning. steps: of the recovery
-    from pruning, None for pruning's own number. count: whether emulated boards count instructions. test: whether
-    labelled test inputs are scored, for the report.
+    from pruning, None for pruning's own number. tolerance: what forms that keep layers by themselves hold, None for the
+    usual one. count: whether emulated boards count instructions. test: whether labelled test inputs are scored, for the
+    report.
     """
 
     reference: Path
@@ -27,5 +29,6 @@ class Setting:
     resolve: Callable[[str], Target]
     seed: int = 0
     steps: int | None = None
+    tolerance: Tolerance | None = None
     count: bool = True
     test: bool = True

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from edge_ad.cli.budget_options import asked_of, budget_options
+from edge_ad.cli.keep_options import AUTO, keep_of, keep_options
 from edge_ad.cli.options import Rate, errors, out, print_json, read_password, stages
 from edge_ad.errors import UsageError
 
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 @click.option("--precision", type=click.Choice(["int8", "fp16", "fp32"]),
               help="Number format (default: the target's own, mostly int8; Jetsons get fp16 beside it).")  # fmt: skip
 @budget_options
+@keep_options
 @click.option("--head", type=click.Choice(["mse", "value", "max"]),
               help="Score of a .tflite network: mse between input and output, the value of an output of one, or the "
               "output's max (default: by their shapes).")  # fmt: skip
@@ -62,7 +64,7 @@ def command(
     reject: float | None, threshold_range: tuple[float, float] | None, out_: Path | None, precision: str | None,
     speedup: float | None, max_auroc_drop: float | None, flash_kb: float | None, ram_kb: float | None,
     head: str | None, sign_key: Path | None, password_file: Path | None, emit_c: Path | None,
-    no_stripes: bool, plan: bool, as_json: bool,
+    no_stripes: bool, plan: bool, as_json: bool, keep: tuple[str, ...], max_score_drift: float | None,
 ) -> None:  # fmt: skip
     """Compile a fitted detector, or a full-INT8 .tflite file, into one bundle.
 
@@ -84,6 +86,8 @@ def command(
 
     asked = asked_of(speedup, max_auroc_drop, flash_kb, ram_kb)
     chosen = [targets.get(name) for name in target_names]
+    automatic = AUTO in keep
+    kept = keep_of(keep, max_score_drift, max_auroc_drop if automatic else None)
     if no_stripes:
         chosen = [_without_stripes(target) for target in chosen]
     key = None if sign_key is None else read_private_key(sign_key, read_password(password_file))
@@ -94,6 +98,8 @@ def command(
             raise UsageError("a budget is for fitted models: a .tflite file has one form")
         if out_ is None and emit_c is None:
             raise UsageError("say what to write", hint="--out NAME.edgead, or --emit-c FOLDER")
+        if kept:
+            raise UsageError(f"{model} is quantized already: --keep is for fitted models")
         calibration = _Calibration(max_false_alarms, reject, threshold_range)
         _compile_tflite(model, chosen, data, calibration, out_, head, emit_c, plan, as_json)
         _sign(out_, key)
@@ -108,15 +114,17 @@ def command(
     if data is None or max_false_alarms is None or out_ is None:
         raise UsageError("a fitted model's compile needs --data, --max-false-alarms and --out")
     calibration = _Calibration(max_false_alarms, reject, threshold_range)
-    found = Found(model, precision, ())
-    if asked:
+    found = Found(model, precision, kept, ())
+    if asked.has_budget or (asked and not automatic):
         if len(chosen) != 1 or precision is not None:
             raise UsageError(
                 "a budget is for one target, and the search chooses the precision",
                 hint="name one --target and leave --precision out",
             )
-        require_possible(model, chosen, data, out_, max_false_alarms, reject=reject)
-        found = find_form(model, chosen[0], data, out_, asked, errors if as_json else out)
+        if no_stripes:
+            raise UsageError("--no-stripes costs memory, and is not searched with", hint="leave it out")
+        require_possible(model, chosen, data, out_, max_false_alarms, reject=reject, keep=kept)
+        found = find_form(model, chosen[0], data, out_, asked, kept, errors if as_json else out)
     _compile_folder(found, chosen, data, calibration, out_, emit_c, plan, as_json)
     _sign(out_, key)
 
@@ -155,8 +163,8 @@ def _compile_folder(
     # Libraries that print belong on standard error: standard output is the report's.
     with stages() as stage, contextlib.redirect_stdout(sys.stderr):
         made = compile_bundle(
-            found.model, chosen, data, bundle, precision=found.precision, notes=found.notes, stage=stage,
-            **calibration._asdict(),  # type: ignore[arg-type]
+            found.model, chosen, data, bundle, precision=found.precision, keep=found.keep, notes=found.notes,
+            stage=stage, **calibration._asdict(),  # type: ignore[arg-type]
         )  # fmt: skip
     if plan:
         for name, image in made.images.items():
@@ -174,6 +182,8 @@ def _compile_folder(
         out.print(f"[bold]{payload.target}[/bold] ({payload.precision}, {payload.isa})")
         for point in (text.headline, *text.points):
             out.print(f"  - {point.text}", soft_wrap=True, markup=False)
+        for line in () if payload.precision_plan is None else payload.precision_plan.told():
+            out.print(f"  {line}", soft_wrap=True, markup=False)
         if payload.target in made.images:
             stripes = [d.text for d in payload.decisions if d.text.startswith(STRIPES)]
             for line in (*budget_lines(payload.budget), *stripes):

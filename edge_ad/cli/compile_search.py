@@ -10,42 +10,55 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from rich.console import Console
 
+from edge_ad.cli.keep_options import AUTO
 from edge_ad.cli.options import stages
 from edge_ad.cli.sweep_command import unmet
 from edge_ad.errors import QualityError
 
 if TYPE_CHECKING:
+    from edge_ad.compile.sensitivity.agreement import Tolerance
     from edge_ad.compile.sweep.form import Asked, Measured
     from edge_ad.compile.sweep.run import Rung
     from edge_ad.compile.target import Precision, Target
 
 
 class Found(NamedTuple):
-    """What is to be compiled. precision: None for the target's own; notes: why, for the report."""
+    """What is to be compiled. precision: None for the target's own; keep: layers in a higher one; notes: why, for the
+    report."""
 
     model: Path
     precision: Precision | None
+    keep: tuple[str, ...] | Tolerance
     notes: tuple[tuple[str, str], ...]
 
 
-def find_form(model: Path, target: Target, data: Path, bundle: Path, asked: Asked, console: Console) -> Found:
-    """The first form on the ladder that meets what is asked; each one's figures go to `console`.
+def find_form(
+    model: Path, target: Target, data: Path, bundle: Path, asked: Asked, keep: tuple[str, ...] | Tolerance,
+    console: Console,
+) -> Found:  # fmt: skip
+    """The first form on the ladder that meets what is asked; each one's figures go to `console`. keep: layers that int8
+    forms keep in a higher precision, or the tolerance by which they are found.
 
     Raises QualityError (exit 3) with the nearest form, and what it misses, when none does.
     """
     from edge_ad import targets
+    from edge_ad.compile.sensitivity.agreement import Tolerance
     from edge_ad.compile.sweep.run import climb
     from edge_ad.compile.sweep.setting import Setting
 
     work = bundle.with_suffix(".sweep")
     counted = asked.speedup is not None  # what boards are fast by
     setting = Setting(
-        model.absolute(), data.absolute(), work.absolute(), targets.get, count=counted, test=False
-    )
+        model.absolute(), data.absolute(), work.absolute(), targets.get,
+        tolerance=Tolerance(auroc_drop=asked.max_drop) if isinstance(keep, tuple) else keep,
+        count=counted, test=False,
+    )  # fmt: skip
     told = _teller(console)  # before standard output is taken away from what libraries print
     with stages() as stage, contextlib.redirect_stdout(sys.stderr):
         done = stage("search the form", 1)
-        found = climb(setting.reference, target, setting, asked, told)
+        found = climb(
+            setting.reference, target, setting, asked, told, keep if isinstance(keep, tuple) else AUTO
+        )
         done()
     console.print(f"search {work / found.html.name}", soft_wrap=True)
     if found.model is None or found.sweep.picked is None:
@@ -54,7 +67,7 @@ def find_form(model: Path, target: Target, data: Path, bundle: Path, asked: Aske
             hint=f"ask for less, or compile another preset (edge-ad fit); all figures: {work / found.html.name}",
         )  # fmt: skip
     chosen = found.sweep.form(found.sweep.picked)
-    return Found(found.model, chosen.form.precision, (("search", _why(chosen, asked)),))
+    return Found(found.model, chosen.form.precision, tuple(chosen.kept), (("search", _why(chosen, asked)),))
 
 
 def _teller(console: Console) -> Callable[[Rung], None]:
