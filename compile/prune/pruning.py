@@ -123,6 +123,10 @@ def _finished(
         "parameters_before": before[1], "parameters_after": after[1],
         "steps": steps, "loss": round(loss, 5), "from_sha256": digest,
     }  # fmt: skip
+    for parameter in anatomy.network.parameters():
+        parameter.data = (
+            parameter.data.contiguous()
+        )
     fit_info = {**detector.info().fit, PRUNED: told}
     made = anatomy.rebuilt(anatomy.network.eval().requires_grad_(False), channels.kept, calibration, fit_info)
     decisions = [*anatomy.notes, pruned_sentence(told)]

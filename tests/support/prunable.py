@@ -130,7 +130,7 @@ def _fader() -> Fader:
 
 
 def _starnet() -> StarNet:
-    config = STARNETS["micro"]
+    config = STARNETS["micro"].model_copy(update={"spsa_steps": 4})
     spec = range_image_spec(
         rows=config.rows, columns=config.columns, elevation_deg=(-25.0, 3.0), max_range_m=80.0, points_per_cell=6.0,
         rings=16,

@@ -20,25 +20,32 @@ from edge_ad.compile.prune.cost import measure
 from edge_ad.compile.scores import batches
 from edge_ad.compile.target import Calibration
 from edge_ad.detectors import load_detector
-from edge_ad.detectors.base import as_tuple
+from edge_ad.detectors.base import Detector, as_tuple
 from edge_ad.detectors.widths import PRUNED
 from edge_ad.errors import ModelError, UsageError
 from edge_ad.runtime.engines import open_model
 from edge_ad.targets import get
 
 SHARE = 0.4
-_MADE: dict[str, tuple[object, Pruned]] = {}
+_MADE: dict[str, tuple[Detector, Pruned]] = {}
 
 
-@pytest.fixture(params=prunable.KINDS)
-def case(request: pytest.FixtureRequest) -> tuple[object, Pruned]:
-    """A detector, and what pruning makes of it; made once."""
-    kind = request.param
+def _slow(kind: str) -> object:
+    return pytest.param(kind, marks=pytest.mark.slow)
+
+
+def made_once(kind: str) -> tuple[Detector, Pruned]:
+    """A detector, and what pruning makes of it."""
     if kind not in _MADE:
         detector = prunable.make(kind)
         steps = 6 if kind.endswith("-ae") else 24
         _MADE[kind] = detector, prune(detector, SHARE, prunable.normals(detector), steps=steps, multiple=4)
     return _MADE[kind]
+
+
+@pytest.fixture(params=prunable.KINDS)
+def case(request: pytest.FixtureRequest) -> tuple[Detector, Pruned]:
+    return made_once(request.param)
 
 
 def test_it_has_less_work_and_less_weights_and_says_so(case) -> None:
@@ -60,7 +67,8 @@ def test_a_model_folder_holds_it(case, tmp_path: Path) -> None:
         b for b, _ in zip(batches(prunable.normals(detector).fit, detector.input), range(1), strict=False)
     ]
     before, after = (as_tuple(d.network()(torch.from_numpy(batch))) for d in (made.detector, again))
-    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    for a, b in zip(before, after, strict=True):  # alignment in memory decides in which order sums are taken
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6 * float(a.abs().max()))
     assert again.info() == made.detector.info()
 
 
@@ -77,14 +85,17 @@ def test_the_same_seed_makes_the_same_detector(tmp_path: Path) -> None:
 
 def test_recovery_brings_it_nearer_to_the_unpruned_network() -> None:
     errors = []
-    for steps in (8, 160):
+    for steps in (8, 80):
         detector = prunable.make("tspulse")
         errors.append(prune(detector, SHARE, prunable.normals(detector), steps=steps, multiple=4).loss)
     assert errors[1] < 0.7 * errors[0]
 
 
-def test_openvino_runs_the_network_that_was_pruned(case, tmp_path: Path) -> None:
-    _, made = case
+@pytest.mark.parametrize(
+    "kind", ["efficientad-ae", "fader", _slow("autoencoder"), _slow("starnet"), _slow("tspulse")]
+)
+def test_openvino_runs_the_network_that_was_pruned(kind: str, tmp_path: Path) -> None:
+    _, made = made_once(kind)
     target, normal = get("openvino-cpu"), prunable.normals(made.detector, 4)
     lowered = target.lower(capture(made.detector, target.opset), "fp32", None)
     for name, content in lowered.files.items():
@@ -95,10 +106,9 @@ def test_openvino_runs_the_network_that_was_pruned(case, tmp_path: Path) -> None
     engine.close()
 
 
-def test_a_board_runs_it_to_the_bit(case) -> None:
-    detector, made = case
-    if made.detector.input.shape[-1] == 128:
-        pytest.skip("no preset for boards")
+@pytest.mark.parametrize("kind", ["efficientad", "starnet", "tspulse", _slow("autoencoder"), _slow("fader")])
+def test_a_board_runs_it_to_the_bit(kind: str) -> None:
+    detector, made = made_once(kind)
     normal = prunable.normals(made.detector, 4)
     images = []
     for one in (detector, made.detector):
@@ -116,9 +126,8 @@ def test_a_board_runs_it_to_the_bit(case) -> None:
 
 
 def test_costs_are_measured_on_the_target() -> None:
-    detector = prunable.make("efficientad")
+    detector, made = made_once("efficientad")
     normal = prunable.normals(detector)
-    made = prune(detector, SHARE, normal, steps=4, multiple=4)
     here = measure(detector, made.detector, get("openvino-cpu"), normal.calibration)
     assert here.latency_us is not None and min(here.latency_us) > 0
     assert here.macs[1] < here.macs[0] and here.flash_bytes[1] < here.flash_bytes[0]
@@ -173,7 +182,7 @@ def test_widths_of_an_unpruned_model_stay_what_its_preset_says(tmp_path: Path) -
 
 
 def test_it_can_be_pruned_again() -> None:
-    detector = prunable.make("starnet")
+    detector = prunable.make("autoencoder")
     once = prune(detector, 0.3, prunable.normals(detector), steps=8, multiple=4)
     twice = prune(once.detector, 0.3, prunable.normals(detector), steps=8, multiple=4)
     assert twice.macs_before == once.macs_after and twice.macs_after < 0.72 * once.macs_after
