@@ -71,6 +71,7 @@ def compile_bundle(
     precision: Precision | None = None,
     reject: float | None = None,
     threshold_range: tuple[float, float] | None = None,
+    notes: Sequence[tuple[str, str]] = (),
     keep: tuple[str, ...] | Tolerance = (),
     stage: Stage,
 ) -> Compiled:
@@ -82,18 +83,9 @@ def compile_bundle(
     reject: the stability below which a verdict is `uncertain` (`edge_ad.metrics.rejection`), None for no such verdict.
     threshold_range: thresholds, from and to, that a command may set on the device; by default around the compiled one.
     keep: layers that stay in higher precision in int8 forms, or the tolerance that the cheapest set of them shall hold.
+    notes: further decisions for the report, (stage, sentence), such as why it is this form.
     """
-    _check_arguments(targets, precision, out)
-    _check_keep(targets, precision, keep)
-    detector = load_detector(model)
-    for target in targets:
-        if isinstance(target, ImageTarget):
-            board_detector(detector, target.name)  # refuses those that no board takes
-    normals = find_normals(detector.splits, data, detector.input)
-    order = np.arange(len(normals.threshold))
-    planned = calibrate_threshold(order, max_false_alarms)  # refuses what n cannot support
-    if reject is not None:
-        rejection_band(order, planned, reject)
+    detector, normals = require_possible(model, targets, data, out, max_false_alarms, precision, reject, keep)
     done = stage("capture", 1)
     captures = _captures(detector, targets)
     done()
@@ -122,7 +114,7 @@ def compile_bundle(
                 if image is not None:
                     images[target.name] = image
                 own = replace(form, target=target)
-                made[target.name] = assemble(detector, own, payload, files)
+                made[target.name] = assemble(detector, own, payload, files, notes)
     parts = [made[target.name] for target, _ in forms(targets, precision)]
     report = _report(out.stem, detector, normals, parts)
     done = stage("report and bundle", 2)
@@ -150,6 +142,26 @@ def compile_bundle(
     write_atomic(html, render(full, drawn).encode())
     done()
     return Compiled(out, digest, full, html, manifest, images)
+
+
+def require_possible(
+    model: Path, targets: Sequence[Target], data: Path, out: Path, max_false_alarms: float,
+    precision: Precision | None = None, reject: float | None = None, keep: tuple[str, ...] | Tolerance = (),
+) -> tuple[Detector, Normals]:  # fmt: skip
+    """The model and its data, when nothing that is known beforehand stands against this compile. Raises as
+    `compile_bundle` does before anything costly."""
+    _check_arguments(targets, precision, out)
+    _check_keep(targets, precision, keep)
+    detector = load_detector(model)
+    for target in targets:
+        if isinstance(target, ImageTarget):
+            board_detector(detector, target.name)  # refuses those that no board takes
+    normals = find_normals(detector.splits, data, detector.input)
+    order = np.arange(len(normals.threshold))
+    planned = calibrate_threshold(order, max_false_alarms)  # refuses what n cannot support
+    if reject is not None:
+        rejection_band(order, planned, reject)
+    return detector, normals
 
 
 def forms(targets: Sequence[Target], precision: Precision | None) -> Iterator[tuple[Target, Precision]]:

@@ -1,5 +1,5 @@
 """Structured pruning of fitted detectors."""
 
-from edge_ad.compile.prune.pruning import DEFAULT_STEPS, Pruned, PruningData, normals_of, prune, sentence
+from edge_ad.compile.prune.pruning import Pruned, PruningData, normals_of, prune
 
-__all__ = ["DEFAULT_STEPS", "Pruned", "PruningData", "normals_of", "prune", "sentence"]
+__all__ = ["Pruned", "PruningData", "normals_of", "prune"]

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from edge_ad.detectors.base import Detector
 
-Kept = Mapping[str, Tensor]  # by layer: which of its output channels remain, as numbers in the unpruned network
+Kept = Mapping[
+    str, Tensor
+]  # by layer: which of its output channels remain, as numbers in the unpruned network
 Parts = tuple[Tensor, ...]
 
 
@@ -23,9 +25,9 @@ class Anatomy:
     figure an input, (N,), that stands for the score. sources: of each tensor, the layer whose output channels are its
     axis 1 where those may be pruned, else None. fixed: layers whose output channels stay. rebuilt: the detector that a
     pruned copy of the network belongs to; its statistics are fitted anew on normal inputs (n, …) of the calibration
-    split. batch, rate: of the recovery. bfloat16: whether recovery may compute in it. traced: what runs the network to
-    see which layers hang together, where `forward` would not show it. followers: called with which channels (C,) of a
-    layer stay, for what hangs on it unseen. notes: what was done before.
+    split. batch, rate, steps: of the recovery. bfloat16: whether recovery may compute in it. traced: what runs the
+    network to see which layers hang together, where `forward` would not show it. followers: called with which channels
+    (C,) of a layer stay, for what hangs on it unseen. notes: what was done before.
     """
 
     network: nn.Module
@@ -35,6 +37,7 @@ class Anatomy:
     fixed: frozenset[str] = frozenset()
     batch: int = 8
     rate: float = 1e-3
+    steps: int = 1000
     bfloat16: bool = False
     traced: Callable[[nn.Module, Tensor], Parts] | None = None
     followers: Mapping[str, Callable[[Tensor], None]] = field(default_factory=dict)

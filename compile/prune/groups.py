@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from edge_ad.compile.prune.anatomy import Anatomy
 from edge_ad.errors import MissingDependencyError
 
-Layer = nn.Conv2d | nn.ConvTranspose2d | nn.Linear
+Layer: TypeAlias = nn.Conv2d | nn.ConvTranspose2d | nn.Linear
 LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
 
@@ -120,7 +120,10 @@ class Channels:
     def layer_macs(self, name: str, without: Mapping[tuple[str, bool], int]) -> int:
         """Of one layer."""
         layer = self.layers[name]
-        inputs, outputs = _inputs(layer) - without.get((name, False), 0), _width(layer) - without.get((name, True), 0)
+        inputs, outputs = (
+            _inputs(layer) - without.get((name, False), 0),
+            _width(layer) - without.get((name, True), 0),
+        )
         return self.positions[name] * inputs * outputs
 
     def parameters(self) -> int:

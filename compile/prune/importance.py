@@ -36,9 +36,7 @@ def importances(
     return found
 
 
-def _gates(
-    anatomy: Anatomy, layers: Mapping[str, Layer], groups: Sequence[Group], x: Tensor
-) -> list[Tensor]:
+def _gates(anatomy: Anatomy, layers: Mapping[str, Layer], groups: Sequence[Group], x: Tensor) -> list[Tensor]:
     """dS/dg of every channel of every group, for one input."""
     weights = [layer.weight for layer in layers.values()]
     biases = [layer.bias for layer in layers.values() if layer.bias is not None]

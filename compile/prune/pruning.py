@@ -21,17 +21,16 @@ from edge_ad.compile.prune.importance import importances
 from edge_ad.compile.prune.recover import Targets, recover, renew_batch_norms, targets_of
 from edge_ad.compile.scores import batches
 from edge_ad.data.altered import altered
-from edge_ad.data.inputs import Inputs, fit_inputs, find_normals
+from edge_ad.data.inputs import Inputs, find_normals, fit_inputs
 from edge_ad.detectors.base import Detector
-from edge_ad.detectors.widths import PRUNED
+from edge_ad.detectors.widths import PRUNED, pruned_sentence
 from edge_ad.errors import ModelError, UsageError
 
-MOST_VALUES = 1 << 24  # in the inputs of the fit split for recovery, each of which has an altered copy
-FEWEST_NORMALS, MOST_NORMALS = 64, 2048
+MOST_VALUES = 1 << 23  # in the inputs of the fit split for recovery, each of which has an altered copy
+FEWEST_NORMALS, MOST_NORMALS = 48, 2048
 MOST_CALIBRATION = 1000
-PAIRS, PAIRS_OF_LARGE, LARGE = 48, 12, 1 << 16  # of those, for importance; of inputs of so many values
+PAIRS, PAIRS_OF_LARGE, LARGE = 48, 8, 1 << 16  # of those, for importance; of inputs of so many values
 MOST_TARGET_BYTES = 1 << 29
-DEFAULT_STEPS = 400
 ROUNDS = 3  # importance is a first-order figure, true of small steps
 
 Tick = Callable[[], None]
@@ -67,15 +66,15 @@ def normals_of(detector: Detector, data: Path) -> PruningData:
 
 
 def prune(
-    detector: Detector, share: float, normals: PruningData, *, seed: int = 0, steps: int = DEFAULT_STEPS,
+    detector: Detector, share: float, normals: PruningData, *, seed: int = 0, steps: int | None = None,
     multiple: int = 8, digest: str | None = None, stage: Stage | None = None,
 ) -> Pruned:  # fmt: skip
     """A detector with a share `share` (0 to 1) of the multiply-accumulates less, its channels physically removed.
 
     Channels are chosen by what the score loses (`importance`) for what they save (`choose`), in ROUNDS rounds, each
-    followed by part of the recovery (`recover`). seed: of altered copies and batches. steps: of the recovery. multiple:
-    what layers' widths are multiples of where they are wide enough. digest: of the unpruned model, for the manifest.
-    stage: told what begins and how many ticks it has. `detector` is not changed.
+    followed by part of the recovery (`recover`). seed: of altered copies and batches. steps: of the recovery, None for
+    the detector's own number. multiple: what layers' widths are multiples of where they are wide enough. digest: of the
+    unpruned model, for the manifest. stage: told what begins and how many ticks it has. `detector` is not changed.
 
     Raises UsageError for a share that is none, ModelError for a detector that cannot be pruned, or not so far.
     """
@@ -84,6 +83,7 @@ def prune(
     stage = stage or (lambda what, total: lambda: None)
     normal, changed, calibration = _inputs(detector, normals, seed)
     anatomy = anatomy_of(detector, normal, changed, calibration)
+    steps = steps or anatomy.steps
     done = stage("unpruned network", 2 * len(normal))
     targets = _targets(anatomy, normal, changed, done)
     channels = Channels(anatomy, normal[:1])
@@ -103,7 +103,7 @@ def prune(
         renew_batch_norms(anatomy.network, targets.inputs, anatomy.batch)
         part = steps // 2 if number == ROUNDS else steps // (2 * ROUNDS - 2)
         done = stage(f"recovery, round {number} of {ROUNDS}", part)
-        loss = recover(anatomy, anatomy.network, channels.kept, targets, part, seed + number, lambda *_: done())
+        loss = recover(anatomy, anatomy.network, channels.kept, targets, part, seed + number, done)
     after = channels.macs(), channels.parameters()
     if after[0] > before[0] * (1 - share) * 1.02:
         raise ModelError(
@@ -118,13 +118,18 @@ def _finished(
     detector: Detector, anatomy: Anatomy, channels: Channels, calibration: Tensor, before: tuple[int, int],
     after: tuple[int, int], loss: float, steps: int, digest: str | None,
 ) -> Pruned:  # fmt: skip
-    told = {
-        "macs": [before[0], after[0]], "parameters": [before[1], after[1]],
+    told: dict[str, Any] = {
+        "macs_before": before[0], "macs_after": after[0],
+        "parameters_before": before[1], "parameters_after": after[1],
         "steps": steps, "loss": round(loss, 5), "from_sha256": digest,
     }  # fmt: skip
+    for parameter in anatomy.network.parameters():
+        parameter.data = (
+            parameter.data.contiguous()
+        )
     fit_info = {**detector.info().fit, PRUNED: told}
     made = anatomy.rebuilt(anatomy.network.eval().requires_grad_(False), channels.kept, calibration, fit_info)
-    decisions = [*anatomy.notes, sentence(told)]
+    decisions = [*anatomy.notes, pruned_sentence(told)]
     return Pruned(made, before[0], after[0], before[1], after[1], loss, decisions)
 
 
@@ -161,13 +166,3 @@ def _remove(channels: Channels, chosen: Mapping[str, list[int]]) -> None:
     for root, gone in chosen.items():
         group = next(g for g in channels.groups() if g.root == root)
         channels.prune(group, gone)
-
-
-def sentence(told: dict[str, Any]) -> str:
-    """What was pruned, for reports."""
-    (macs, fewer), (parameters, less) = told["macs"], told["parameters"]
-    return (
-        f"Pruned: channels were removed by what the score loses without them, from {macs / 1e6:.4g} to "
-        f"{fewer / 1e6:.4g} MMAC and from {parameters:,} to {less:,} parameters, and the rest was distilled from the "
-        f"unpruned network (relative error {told['loss']:.3g})."
-    )

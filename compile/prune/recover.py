@@ -18,8 +18,6 @@ from torch import Tensor, nn
 from edge_ad.compile.prune.anatomy import Anatomy, Kept, Parts
 from edge_ad.errors import ModelError
 
-Step = Callable[[int, float], None]
-
 _WARM_STEPS = 20
 
 
@@ -47,14 +45,22 @@ def targets_of(anatomy: Anatomy, normal: Tensor, changed: Tensor, tick: Callable
 
 
 def recover(
-    anatomy: Anatomy, network: nn.Module, kept: Kept, targets: Targets, steps: int, seed: int, tick: Step
+    anatomy: Anatomy,
+    network: nn.Module,
+    kept: Kept,
+    targets: Targets,
+    steps: int,
+    seed: int,
+    tick: Callable[[], None],
 ) -> float:
     """Train `network` for `steps` steps of Adam, the rate rising at first and falling to zero along half a cosine
     (Loshchilov, Hutter, arXiv 1608.03983). Gives the mean relative error over the last tenth of the steps.
 
     Raises ModelError when the error is no number any more.
     """
-    parts = [_remaining(part, source, kept) for part, source in zip(targets.parts, anatomy.sources, strict=True)]
+    parts = [
+        _remaining(part, source, kept) for part, source in zip(targets.parts, anatomy.sources, strict=True)
+    ]
     random = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], lr=anatomy.rate)
     last: list[float] = []
@@ -72,7 +78,7 @@ def recover(
         if not math.isfinite(value):
             raise ModelError("the recovery diverged", hint="prune less, or take another --seed")
         last.append(value)
-        tick(step, value)
+        tick()
     tenth = last[-max(1, len(last) // 10) :]
     return sum(tenth) / len(tenth) if tenth else float("nan")
 

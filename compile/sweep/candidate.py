@@ -1,20 +1,27 @@
-"""Models that a sweep measures, made ready: fitted ones as they are, pruned ones made once and kept beside the journal."""
+"""Models that a sweep measures: fitted ones as they are, pruned ones made once and kept beside the journal."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
+import edge_ad
+from edge_ad.bundle.atomic import atomic_folder
 from edge_ad.compile.capture import Captured, capture, unexported
-from edge_ad.compile.sweep.form import Form, Pruning
-from edge_ad.compile.sweep.locks import busy
+from edge_ad.compile.sweep.form import Form, Pruning, model_digest
+from edge_ad.compile.sweep.locks import busy, lock
+from edge_ad.compile.sweep.setting import Setting
 from edge_ad.compile.target import ImageTarget, Target
 from edge_ad.data.inputs import Normals, find_normals
 from edge_ad.detectors import load_detector
 from edge_ad.detectors.base import Detector
-from edge_ad.errors import TargetError
+from edge_ad.detectors.model_folder import MODEL_FILE
+from edge_ad.detectors.widths import PRUNED
+from edge_ad.errors import BundleError
 
+MODELS = "models"  # below the sweep's folder
 _HELD = 4  # networks that a process keeps
 
 
@@ -35,14 +42,51 @@ def fitted(folder: Path, data: Path) -> Candidate:
     return Candidate(detector, folder, find_normals(detector.splits, data, detector.input), None)
 
 
-def candidate(form: Form, data: Path) -> Candidate:
-    """The detector of a form. Not inside of `busy`. Raises TargetError where it cannot be had."""
-    if form.prune:
-        raise TargetError(
-            f"pruned by {form.prune:.0%} it cannot be had: this version does not prune", where=form.model
-        )
+def candidate(form: Form, setting: Setting) -> Candidate:
+    """The detector of a form. Not inside of `busy`.
+
+    A pruned one is made once in the sweep's folder, whoever asks first, and read from there. Raises what `fitted` and
+    `edge_ad.compile.prune.prune` raise.
+    """
+    model = Path(form.model)
+    if not form.prune:
+        with busy():
+            return fitted(model, setting.data)
+    folder = pruned_folder(form, setting)
+    with lock(folder.name):
+        if not (folder / MODEL_FILE).exists():
+            with busy():
+                _prune(form, setting, folder)
     with busy():
-        return fitted(Path(form.model), data)
+        made = fitted(folder, setting.data)
+    told = made.detector.info().fit[PRUNED]
+    return replace(made, pruning=Pruning.model_validate({name: told[name] for name in Pruning.model_fields}))
+
+
+def pruned_folder(form: Form, setting: Setting) -> Path:
+    """Where a form's pruned model lies, or will. Raises ModelError."""
+    basis = f"{model_digest(Path(form.model))} {form.prune!r} {setting.seed} {setting.steps} {edge_ad.__version__}"
+    name = f"{form.name[:40]}-{100 * form.prune:g}-{hashlib.sha256(basis.encode()).hexdigest()[:12]}"
+    return setting.work / MODELS / name
+
+
+def _prune(form: Form, setting: Setting, folder: Path) -> None:
+    """Write the pruned model, whole or not at all."""
+    from edge_ad.compile.prune import DEFAULT_STEPS, normals_of, prune
+
+    detector = fitted(Path(form.model), setting.data).detector
+    made = prune(
+        detector, form.prune, normals_of(detector, setting.data), seed=setting.seed,
+        steps=DEFAULT_STEPS if setting.steps is None else setting.steps,
+        digest=model_digest(Path(form.model)),
+    )  # fmt: skip
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with atomic_folder(folder) as partial:
+            made.detector.save(partial)
+    except BundleError:
+        if not (folder / MODEL_FILE).exists():  # unless another machine of the cluster was first
+            raise
 
 
 @lru_cache(maxsize=_HELD)

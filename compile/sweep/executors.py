@@ -8,13 +8,22 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 from edge_ad.errors import MissingDependencyError, SweepError
 
-Open = Callable[[], AbstractContextManager[Executor]]
 _CONNECT_S = 15
+
+
+@dataclass(frozen=True)
+class Workers:
+    """How to open an executor. at_once: how many forms it is given at a time, None for all: when one of a pool's
+    processes is killed the pool is lost, and all that it was given."""
+
+    open: Callable[[], AbstractContextManager[Executor]]
+    at_once: int | None = None
 
 
 class Here(Executor):
@@ -30,13 +39,12 @@ class Here(Executor):
         return future
 
 
-@contextmanager
-def here() -> Iterator[Executor]:
+def here() -> Workers:
     """This process, one form after the other."""
-    yield Here()
+    return Workers(lambda: nullcontext(Here()), at_once=1)
 
 
-def processes(jobs: int) -> Open:
+def processes(jobs: int) -> Workers:
     """`jobs` processes of this machine, which end with this one, however it ends."""
 
     @contextmanager
@@ -50,10 +58,10 @@ def processes(jobs: int) -> Open:
             pool.shutdown(wait=False, cancel_futures=True)
             pool.shutdown(wait=True)
 
-    return opened
+    return Workers(opened, at_once=jobs)
 
 
-def dask(scheduler: str) -> Open:
+def dask(scheduler: str) -> Workers:
     """The workers of a Dask cluster. scheduler: its address, e.g. tcp://10.0.0.5:8786.
 
     Models, data and the sweep's folder have to lie under the same paths on all of them. Opening raises
@@ -87,7 +95,7 @@ def dask(scheduler: str) -> Open:
             finally:
                 executor.shutdown(wait=False)
 
-    return opened
+    return Workers(opened)
 
 
 def _end_with_parent() -> None:

@@ -10,12 +10,11 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from edge_ad.bundle.manifest import Finite, Rate, Spec
-from edge_ad.compile.pipeline import tool_versions
-from edge_ad.compile.target import Precision
-from edge_ad.detectors.model_folder import UNFINISHED
 from edge_ad.errors import DataError, ModelError
 from edge_ad.metrics.ranking import Auroc, AurocChange
 
+# As `edge_ad.compile.target` has it, which imports torch: what only reads figures should begin at once.
+Precision = Literal["fp32", "fp16", "int8"]
 Keep = tuple[str, ...] | Literal["auto"]
 
 
@@ -68,12 +67,11 @@ class Ranking(Spec):
 
 
 class Pruning(Spec):
-    """What pruning did to a model's network."""
+    """What pruning did to a model's network, before and after."""
 
-    macs_before: int
-    macs_after: int
-    parameters_before: int
-    parameters_after: int
+    macs: tuple[int, int]
+    parameters: tuple[int, int]
+    loss: Finite = Field(description="relative error against the unpruned network after the recovery")
 
 
 class Measured(Spec):
@@ -98,7 +96,10 @@ class Measured(Spec):
         default=None, description="on labelled test inputs: reported, never searched on"
     )
     pruning: Pruning | None = None
-    notes: list[str] = []
+    kept: list[str] = Field(
+        default=[], description="layers in a higher precision, as they were named or found"
+    )
+    notes: list[str] = Field(default=[], description="what was not measured, and why")
     seconds: Finite
 
     @property
@@ -146,6 +147,8 @@ def key_of(form: Form, model_digest: str, basis: str) -> str:
 
 def basis_of(reference_digest: str, data: Path, **settings: object) -> str:
     """Digest of what all forms of a sweep share: reference, data, settings and the versions of the tools."""
+    from edge_ad.compile.pipeline import tool_versions
+
     return _sha256(
         {"reference": reference_digest, "data": _data_digest(data), "tools": tool_versions(), **settings}
     )
@@ -153,6 +156,8 @@ def basis_of(reference_digest: str, data: Path, **settings: object) -> str:
 
 def model_digest(folder: Path) -> str:
     """Digest of a model folder's files. Raises ModelError when they cannot be read."""
+    from edge_ad.detectors.model_folder import UNFINISHED
+
     try:
         paths = sorted(p for p in folder.rglob("*") if p.is_file() and UNFINISHED not in p.parts)
         files = {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in paths}

@@ -6,7 +6,7 @@ import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 
@@ -47,6 +47,11 @@ def locked(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def lock(name: str) -> AbstractContextManager[None]:
+    """Hold a lock of this machine by its name. Not inside of `busy`."""
+    return locked(_folder() / name)
 
 
 def _open(path: Path) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,14 +14,19 @@ import numpy.typing as npt
 
 from edge_ad.bundle.manifest import Budget
 from edge_ad.compile import verify
+from edge_ad.compile.capture import Captured
 from edge_ad.compile.integer.image import Image
 from edge_ad.compile.latency import Latency, side_by_side
+from edge_ad.compile.opening import open_lowered
+from edge_ad.compile.sensitivity.agreement import Tolerance
+from edge_ad.compile.sensitivity.plan import find_plan
 from edge_ad.compile.sweep.boards import board_image, count_instructions
 from edge_ad.compile.sweep.candidate import Candidate, candidate, captured_for
 from edge_ad.compile.sweep.form import Failed, Form, Measured, Outcome, Ranking, ScoreDrift
 from edge_ad.compile.sweep.locks import alone, busy
-from edge_ad.compile.sweep.reference import Reference, Scored, Setting, calibration_of, reference, scored
-from edge_ad.compile.target import ImageTarget, Target
+from edge_ad.compile.sweep.reference import Reference, Scored, calibration_of, reference, scored
+from edge_ad.compile.sweep.setting import Setting
+from edge_ad.compile.target import Calibration, ImageTarget, Target
 from edge_ad.errors import EdgeAdError
 from edge_ad.metrics.ranking import auroc, auroc_change, rank_correlation
 from edge_ad.runtime.heads import INPUT, evaluate
@@ -28,17 +34,22 @@ from edge_ad.runtime.heads import INPUT, evaluate
 RUNS = (15, 201)  # of a timing, at least and at most
 TIMED_S = 1.0  # what a timing takes, between these bounds
 
+_ONE = (
+    threading.Lock()
+)  # Dask's workers may have several threads; two forms in one process would disturb each other
+
 FloatArray = npt.NDArray[np.float32]
 
 
 def measure(key: str, form: Form, setting: Setting) -> Outcome:
     """Figures of one form; `Failed` for a form that cannot be had. Runs in any executor: all it takes and gives can be
     pickled, what it shares with other forms is kept in its process."""
-    begun = time.perf_counter()
-    try:
-        found = _measure(key, form, setting)
-    except EdgeAdError as error:
-        return Failed(key=key, form=form, error=str(error), seconds=_since(begun))
+    with _ONE:
+        begun = time.perf_counter()
+        try:
+            found = _measure(key, form, setting)
+        except EdgeAdError as error:
+            return Failed(key=key, form=form, error=str(error), seconds=_since(begun))
     return found.model_copy(update={"seconds": _since(begun)})
 
 
@@ -46,7 +57,7 @@ def _measure(key: str, form: Form, setting: Setting) -> Measured:
     target = setting.resolve(form.target)
     with busy():
         held_to = reference(setting, form.target)
-    made = candidate(form, setting.data)
+    made = candidate(form, setting)
     with tempfile.TemporaryDirectory(prefix="edge-ad-") as folder:
         with busy():
             found = _at_work(target, made, form, setting, Path(folder))
@@ -81,6 +92,7 @@ def _measure(key: str, form: Form, setting: Setting) -> Measured:
         drift=_drift(held_to.scored, found) if _same_inputs(held_to, made) else None,
         labelled=_labelled(held_to.scored, found),
         pruning=made.pruning,
+        kept=list(found.form.lowered.kept),
         notes=notes,
         seconds=0.0,
     )
@@ -90,12 +102,28 @@ def _at_work(target: Target, made: Candidate, form: Form, setting: Setting, fold
     """The form in its target's engine, and its scores."""
     captured = captured_for(target, made, setting.data)
     calibration = None if form.precision == "fp32" else calibration_of(made)
-    lowered = target.lower(captured, form.precision, calibration)
-    engine = verify.open_lowered(target, lowered, folder / "network")
+    kept = () if calibration is None else _kept(target, made, form, setting, captured, calibration, folder)
+    lowered = target.lower(captured, form.precision, calibration, kept)
+    engine = open_lowered(target, lowered, folder / "network")
     at_work = verify.at_work(
         made.detector, target, lowered, engine, folder / "scored", made.normals, lambda: None
     )
     return scored(setting, target, made, lowered, at_work, folder / "settled")
+
+
+def _kept(
+    target: Target, made: Candidate, form: Form, setting: Setting, captured: Captured, calibration: Calibration,
+    folder: Path,
+) -> tuple[str, ...]:  # fmt: skip
+    """The layers that a form keeps in a higher precision; searched for where it says so, on the calibration split."""
+    if form.keep != "auto":
+        return form.keep
+    float_engine = open_lowered(target, target.lower(captured, "fp32", None), folder / "float")
+    plan = find_plan(
+        made.detector, target, captured, calibration, made.normals, setting.tolerance or Tolerance(), float_engine,
+        lambda what, total: lambda: None,
+    )  # fmt: skip
+    return tuple(plan.kept)
 
 
 def _budget(target: Target, made: Candidate, found: Scored) -> tuple[Budget, list[str], Image | None]:

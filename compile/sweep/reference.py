@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
@@ -16,8 +16,10 @@ import numpy.typing as npt
 from edge_ad.bundle.manifest import InputSpec, Threshold
 from edge_ad.compile import verify
 from edge_ad.compile.capture import check_parity
+from edge_ad.compile.opening import open_lowered
 from edge_ad.compile.scores import batches, score
 from edge_ad.compile.sweep.candidate import Candidate, captured_for, fitted
+from edge_ad.compile.sweep.setting import Setting
 from edge_ad.compile.target import Calibration, Lowered, Target
 from edge_ad.data.inputs import find_labelled
 from edge_ad.data.pseudo_anomalies import pseudo_anomalies
@@ -29,24 +31,6 @@ MOST_COPIES = 4
 _RATE = 0.05  # false alarms of the threshold by which some heads stop early; the smallest that n supports, if larger
 
 FloatArray = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What all forms of a sweep share. Pickled, so it names things: models and data by their folders, targets by name.
-
-    reference: model folder of the reference. work: the sweep's folder, where pruned models are kept. resolve: from a
-    target's name to the target, a function of a module. seed: of altered inputs and of pruning. count: whether
-    emulated boards count instructions. test: whether labelled test inputs are scored, for the report.
-    """
-
-    reference: Path
-    data: Path
-    work: Path
-    resolve: Callable[[str], Target]
-    seed: int = 0
-    count: bool = True
-    test: bool = True
 
 
 @dataclass(frozen=True)
@@ -80,7 +64,7 @@ def reference(setting: Setting, target_name: str) -> Reference:
     made = fitted(setting.reference, setting.data)
     folder = tempfile.TemporaryDirectory(prefix="edge-ad-")
     lowered = target.lower(captured_for(target, made, setting.data), "fp32", None)
-    engine = verify.open_lowered(target, lowered, Path(folder.name) / "float")
+    engine = open_lowered(target, lowered, Path(folder.name) / "float")
     check_parity(made.detector, engine, islice(calibration_of(made).batches(), verify.N_PARITY))
     form = verify.at_work(
         made.detector, target, lowered, engine, Path(folder.name) / "scored", made.normals, _nothing

@@ -37,7 +37,7 @@ class Sweep(Spec):
     picked: str | None = Field(description="the form that meets what was asked")
     nearest: str | None = Field(description="where none does, the one that misses least")
     misses: list[str] = Field(default=[], description="what that one misses")
-    tools: dict[str, str] = {}
+    tools: dict[str, str] = Field(default={}, description="versions of what shaped the forms")
 
     @property
     def reference_name(self) -> str:

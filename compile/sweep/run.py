@@ -9,14 +9,14 @@ from pathlib import Path
 
 from edge_ad.compile.pipeline import tool_versions
 from edge_ad.compile.sweep.candidate import candidate
-from edge_ad.compile.sweep.executors import Open, here
+from edge_ad.compile.sweep.executors import Workers, here
 from edge_ad.compile.sweep.form import Asked, Form, Keep, Measured, Outcome
 from edge_ad.compile.sweep.journal import Journal, journal
 from edge_ad.compile.sweep.pareto import misses, pick
-from edge_ad.compile.sweep.reference import Setting
 from edge_ad.compile.sweep.report import Sweep, conclude, write
 from edge_ad.compile.sweep.search import Keys, baseline, keys_of, measured, plan, search
-from edge_ad.compile.target import Precision, Target
+from edge_ad.compile.sweep.setting import Setting
+from edge_ad.compile.target import ImageTarget, Precision, Target
 from edge_ad.detectors import load_detector
 from edge_ad.errors import UsageError
 from edge_ad.runtime.isa import cpu_isa
@@ -46,8 +46,11 @@ class Skipped:
     why: str
 
 
+Rung = Outcome | Skipped
+
+
 def sweep(
-    models: Sequence[Path], targets: Sequence[Target], setting: Setting, asked: Asked, open_: Open, *,
+    models: Sequence[Path], targets: Sequence[Target], setting: Setting, asked: Asked, workers: Workers, *,
     shares: Sequence[float] = (0.0,), precisions: Sequence[Precision] = (), keep: Keep = (),
     planned: Planned = lambda n: None, told: Told = lambda outcome: None,
 ) -> Searched:  # fmt: skip
@@ -59,43 +62,58 @@ def sweep(
     forms = plan(models, targets, shares, precisions, keep)
     planned(len(forms))
     with _opened(models, setting) as (keys, kept):
-        outcomes = search(forms, setting, keys, kept, open_, told)
+        outcomes = search(forms, setting, keys, kept, workers, told)
     return _concluded(outcomes, setting, asked)
 
 
 def climb(
-    model: Path, target: Target, setting: Setting, asked: Asked, told: Callable[[Outcome | Skipped], None]
+    model: Path, target: Target, setting: Setting, asked: Asked, told: Callable[[Rung], None], keep: Keep = ()
 ) -> Searched:
     """Try forms of `model` from the cheapest to make to the dearest, until one meets what is asked: first the target's
-    precisions, then pruning by growing shares.
+    precisions, then with the layers in float that a tolerance needs, then pruned by growing shares.
 
     Shares are passed over that cannot make it fast enough; once a pruned form breaks the tolerance, larger shares are
-    not tried. told: each outcome and each rung that is passed over. Raises UsageError when nothing is asked.
+    not tried. told: each outcome and each rung that is passed over. keep: layers that all int8 forms keep in a higher
+    precision. Raises UsageError when nothing is asked.
     """
     if not asked:
         raise UsageError("say what a form has to meet", hint="--speedup 4, --max-auroc-drop 0.01")
     outcomes: list[Outcome] = []
     tried: list[Form] = []
     with _opened([model], setting) as (keys, kept):
-        for form in rungs(model, target):
+        for form in rungs(model, target, keep):
+            if form.keep and not keep and not _too_coarse(outcomes, asked):
+                continue
             if why := _hopeless(form, outcomes, asked):
                 told(Skipped(form, why))
                 continue
             tried.append(form)
-            outcomes = search(tried, setting, keys, kept, here, lambda outcome: None)
+            outcomes = search(tried, setting, keys, kept, here(), lambda outcome: None)
             told(outcomes[-1])
             if _done(outcomes[-1], asked):
                 break
     return _concluded(outcomes, setting, asked)
 
 
-def rungs(model: Path, target: Target) -> list[Form]:
-    """The ladder's forms: unpruned in each precision, the target's default first, then pruned in the default one."""
-    plain = [
-        Form(model=str(model), target=target.name, precision=p) for p in target.precisions if p != "fp32"
+def rungs(model: Path, target: Target, keep: Keep = ()) -> list[Form]:
+    """The ladder's forms: unpruned in each precision, the target's default first; where it keeps layers and none are
+    named, with those that a search finds; then pruned in the default precision."""
+    first = baseline(model, target)
+    if first.precision == "int8":
+        first = first.model_copy(update={"keep": keep})
+    other = [
+        first.model_copy(update={"precision": p, "keep": ()}) for p in target.precisions[1:] if p != "fp32"
     ]
-    pruned = [baseline(model, target).model_copy(update={"prune": share}) for share in LADDER]
-    return [*(plain or [baseline(model, target)]), *pruned]
+    found = [first.model_copy(update={"keep": "auto"})]
+    if keep or first.precision != "int8" or isinstance(target, ImageTarget):
+        found = []
+    return [first, *other, *found, *(first.model_copy(update={"prune": share}) for share in LADDER)]
+
+
+def _too_coarse(outcomes: Sequence[Outcome], asked: Asked) -> bool:
+    """Whether all that was tried breaks the tolerance, so that layers in a higher precision may be worth their cost."""
+    tried = list(measured(outcomes))
+    return asked.max_drop is not None and bool(tried) and all(m.altered.drop > asked.max_drop for m in tried)
 
 
 def _hopeless(form: Form, outcomes: Sequence[Outcome], asked: Asked) -> str | None:
@@ -133,6 +151,4 @@ def _concluded(outcomes: Sequence[Outcome], setting: Setting, asked: Asked) -> S
         noun=load_detector(setting.reference).input.noun, tools=tool_versions(),
     )  # fmt: skip
     html, json = write(result, setting.work)
-    return Searched(
-        result, html, json, None if chosen is None else candidate(chosen.form, setting.data).folder
-    )
+    return Searched(result, html, json, None if chosen is None else candidate(chosen.form, setting).folder)

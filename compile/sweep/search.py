@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, CancelledError, Future, as_completed
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Future, wait
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-from edge_ad.compile.sweep.executors import Open, processes
+from edge_ad.compile.sweep.executors import Workers, processes
 from edge_ad.compile.sweep.form import Failed, Form, Keep, Measured, Outcome, basis_of, key_of, model_digest
 from edge_ad.compile.sweep.journal import Journal
 from edge_ad.compile.sweep.measure import measure
-from edge_ad.compile.sweep.reference import Setting
-from edge_ad.compile.target import Precision, Target
+from edge_ad.compile.sweep.setting import Setting
+from edge_ad.compile.target import ImageTarget, Precision, Target
 from edge_ad.errors import SweepError, UsageError
 
 Told = Callable[[Outcome], None]
+Work = Callable[[str, Form, Setting], Outcome]
 _LOST = "its process was ended from outside twice; it may need more memory than there is"
 
 
@@ -31,12 +33,12 @@ class Keys:
         return key_of(form, self.models[form.model], self.basis)
 
 
-def keys_of(setting: Setting, models: Sequence[Path], **settings: object) -> Keys:
-    """settings: further ones that figures depend on. Raises ModelError, DataError."""
+def keys_of(setting: Setting, models: Sequence[Path]) -> Keys:
+    """Raises ModelError, DataError."""
     digests = {str(model): model_digest(model) for model in models}
     basis = basis_of(
-        model_digest(setting.reference), setting.data, seed=setting.seed, count=setting.count, test=setting.test,
-        **settings,
+        model_digest(setting.reference), setting.data, seed=setting.seed, steps=setting.steps,
+        tolerance=repr(setting.tolerance), count=setting.count, test=setting.test,
     )  # fmt: skip
     return Keys(basis, digests)
 
@@ -46,7 +48,8 @@ def plan(
     keep: Keep = (),
 ) -> list[Form]:  # fmt: skip
     """Every form to be measured, the reference model's plain one first on each target: speedups on boards are held to
-    it. precisions: those of each target where none are named.
+    it. precisions: those of each target where none are named. keep: layers of further int8 forms, beside those that
+    keep none, on targets that have such forms.
 
     Raises UsageError for a share that is none and for a target that has none of the precisions.
     """
@@ -62,11 +65,11 @@ def plan(
                 hint=f"it has: {', '.join(target.precisions)}",
             )
         forms.append(baseline(models[0], target))
-        forms += [
-            Form(model=str(model), target=target.name, precision=precision, prune=share,
-                 keep=keep if precision == "int8" else ())
-            for model, share, precision in product(models, shares, chosen)
-        ]  # fmt: skip
+        for model, share, precision in product(models, shares, chosen):
+            form = Form(model=str(model), target=target.name, precision=precision, prune=share)
+            forms.append(form)
+            if keep and precision == "int8" and not isinstance(target, ImageTarget):
+                forms.append(form.model_copy(update={"keep": keep}))
     return list(dict.fromkeys(forms))
 
 
@@ -76,55 +79,76 @@ def baseline(model: Path, target: Target) -> Form:
 
 
 def search(
-    forms: Iterable[Form], setting: Setting, keys: Keys, journal: Journal, open_: Open, told: Told
-) -> list[Outcome]:
+    forms: Iterable[Form], setting: Setting, keys: Keys, journal: Journal, workers: Workers, told: Told,
+    work: Work = measure,
+) -> list[Outcome]:  # fmt: skip
     """Outcomes of `forms`, in order. What the journal holds is not measured again.
 
-    told: of each outcome, as it comes. A form whose process is ended from outside is tried once more, in a process of
-    its own; after that it counts as failed, but not in the journal, so that the next run tries it again. Raises
-    SweepError when the executor is lost.
+    told: of each outcome, as it comes. work: what measures a form, a function of a module. A form whose process is
+    ended from outside is tried once more, in a process of its own; after that it counts as failed, but not in the
+    journal, so that the next run tries it again. Raises SweepError when the executor is lost.
     """
     wanted = {keys(form): form for form in forms}
     for key in wanted:
         if key in journal.outcomes:
             told(journal.outcomes[key])
     todo = {key: form for key, form in wanted.items() if key not in journal.outcomes}
-    lost = _round(todo, setting, journal, open_, told)
+    measuring = _Measuring(setting, journal, told, work)
+    lost: list[str] = []
+    while todo:
+        lost += measuring.round(todo, workers)
     failed: dict[str, Outcome] = {}
     for key in lost:
-        if _round({key: wanted[key]}, setting, journal, processes(1), told):
+        if measuring.round({key: wanted[key]}, processes(1)):
             failed[key] = Failed(key=key, form=wanted[key], error=_LOST, seconds=0.0)
             told(failed[key])
     return with_speedups([failed.get(key) or journal.outcomes[key] for key in wanted])
 
 
-def _round(todo: dict[str, Form], setting: Setting, journal: Journal, open_: Open, told: Told) -> list[str]:
-    """Measure `todo`. Returns the keys of those whose process was lost."""
-    if not todo:
-        return []
-    lost = []
-    with open_() as executor:
-        futures: dict[Future[Outcome], str] = {}
-        for key, form in todo.items():
-            try:
-                futures[executor.submit(measure, key, form, setting)] = key
-            except BrokenExecutor:  # a process that ended before all were submitted
-                lost.append(key)
-        for future in as_completed(futures):
-            try:
-                outcome = future.result()
-            except CancelledError as error:
-                raise SweepError(
-                    "the cluster's scheduler is gone", hint="the same command goes on from the journal"
-                ) from error
-            except Exception as error:
-                if not _is_loss(error):
-                    raise
-                lost.append(futures[future])
-                continue
-            journal.add(outcome)
-            told(outcome)
-    return lost
+@dataclass(frozen=True)
+class _Measuring:
+    """What `search` was given."""
+
+    setting: Setting
+    journal: Journal
+    told: Told
+    work: Work
+
+    def round(self, todo: dict[str, Form], workers: Workers) -> list[str]:
+        """Measure `todo` until all is done or the executor breaks, and take from it what was tried. Returns the keys of
+        those that a process was lost over, or may have been."""
+        lost: list[str] = []
+        running: dict[Future[Outcome], str] = {}
+        with workers.open() as executor:
+            while todo or running:
+                try:
+                    while todo and len(running) < (workers.at_once or sys.maxsize):
+                        key, form = next(iter(todo.items()))
+                        running[executor.submit(self.work, key, form, self.setting)] = key
+                        del todo[key]
+                except BrokenExecutor:
+                    return [*lost, *running.values()]
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    if self._is_lost(future):
+                        lost.append(running[future])
+                    del running[future]
+        return lost
+
+    def _is_lost(self, future: Future[Outcome]) -> bool:
+        """Keep the outcome of a future that is done; whether its process was lost instead."""
+        try:
+            outcome = future.result()
+        except CancelledError as error:
+            raise SweepError(
+                "the cluster's scheduler is gone", hint="the same command goes on from the journal"
+            ) from error
+        except Exception as error:
+            if not _is_loss(error):
+                raise
+            return True
+        self.journal.add(outcome)
+        self.told(outcome)
+        return False
 
 
 def _is_loss(error: Exception) -> bool:

@@ -17,6 +17,7 @@ from edge_ad.errors import EdgeAdError
 _COMMANDS = {
     "fit": "Fit a detector on normal data: images, LiDAR scans or series.",
     "import": "Make a model folder of a network that was fitted elsewhere (ONNX).",
+    "prune": "Remove channels from a fitted detector, and teach it again what it knew.",
     "compile": "Compile a fitted detector for one or more targets, into one bundle.",
     "sweep": "Measure many forms of a detector, and pick by a budget and a tolerance.",
     "keygen": "Make a pair of keys to sign bundles with.",

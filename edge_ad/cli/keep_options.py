@@ -17,7 +17,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def keep_options(command: Command) -> Command:
-    """Adds --keep, --max-score-drift and --max-auroc-drop."""
+    """Adds --keep and --max-score-drift; the other tolerance, --max-auroc-drop, is of `budget_options`."""
     for option in reversed(
         (
             click.option("--keep", multiple=True, metavar="LAYER",
@@ -27,9 +27,6 @@ def keep_options(command: Command) -> Command:
             click.option("--max-score-drift", type=click.FloatRange(0, min_open=True), metavar="SPREAD",
                          help="Tolerance of --keep auto: spread of the scores' shift, in their standard deviations "
                          "(default 0.1)."),
-            click.option("--max-auroc-drop", type=click.FloatRange(0, 1, max_open=True),
-                         help="Tolerance of --keep auto: what AUROC may fall by, on normal inputs and altered copies of "
-                         "them."),
         )
     ):  # fmt: skip
         command = option(command)

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from edge_ad.cli.budget_options import asked_of, budget_options
+from edge_ad.cli.keep_options import AUTO, keep_of, keep_options
 from edge_ad.cli.options import errors, out, stages
 from edge_ad.errors import QualityError, UsageError
 
@@ -55,21 +56,26 @@ def _precision(word: str) -> str:
               help="Shares of the multiply-accumulates to remove.")  # fmt: skip
 @click.option("--precision", "precisions", type=_Listed(_precision, "precisions: int8, fp16, fp32"), default=(),
               help="Number formats, such as int8,fp32 (default: all that the target has).")  # fmt: skip
+@keep_options
 @click.option("--out", "out_", type=click.Path(path_type=Path), required=True,
-              help="Folder for the journal, pruned models and the report; a sweep in it goes on where it was.")  # fmt: skip
+              help="Folder for the journal, pruned models and the report; a sweep in it goes on.")  # fmt: skip
 @budget_options
 @click.option("--jobs", type=click.IntRange(1), help="Processes on this machine (default: half of its CPUs).")
 @click.option("--scheduler", metavar="tcp://HOST:PORT",
               help="Measure on the workers of this Dask cluster, which see the same folders.")  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Of altered inputs and of pruning.")
+@click.option(
+    "--recovery-steps", type=click.IntRange(0), help="Steps of the recovery from pruning (default: 400)."
+)
 @click.option("--no-count", is_flag=True, help="Boards: do not count instructions on an emulated one.")
 @click.option("--no-test", is_flag=True, help="Do not score the labelled inputs below test/.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON (docs/sweep.md).")
 def command(
     models: tuple[Path, ...], data: Path, target_names: tuple[str, ...], shares: tuple[float, ...],
-    precisions: tuple[str, ...], out_: Path, speedup: float | None, max_auroc_drop: float | None,
+    precisions: tuple[str, ...], keep: tuple[str, ...], max_score_drift: float | None, out_: Path,
+    speedup: float | None, max_auroc_drop: float | None,
     flash_kb: float | None, ram_kb: float | None, jobs: int | None, scheduler: str | None, seed: int,
-    no_count: bool, no_test: bool, as_json: bool,
+    recovery_steps: int | None, no_count: bool, no_test: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Measure many forms of a detector, and show which are worth having.
 
@@ -81,14 +87,15 @@ def command(
     """
     from edge_ad import targets
     from edge_ad.compile.sweep import executors
-    from edge_ad.compile.sweep.reference import Setting
     from edge_ad.compile.sweep.run import sweep
+    from edge_ad.compile.sweep.setting import Setting
 
     if scheduler is not None and jobs is not None:
         raise UsageError("--jobs is for this machine, a cluster has its own workers", hint="give one of them")
     asked = asked_of(speedup, max_auroc_drop, flash_kb, ram_kb)
+    kept = keep_of(keep, max_score_drift, max_auroc_drop if AUTO in keep else None)
     half = max(1, (os.cpu_count() or 1) // 2)
-    open_ = executors.processes(jobs or half) if scheduler is None else executors.dask(scheduler)
+    workers = executors.processes(jobs or half) if scheduler is None else executors.dask(scheduler)
     paths = [model.absolute() for model in models]
     setting = Setting(
         paths[0],
@@ -96,13 +103,15 @@ def command(
         out_.absolute(),
         targets.get,
         seed=seed,
+        steps=recovery_steps,
+        tolerance=None if isinstance(kept, tuple) else kept,
         count=not no_count,
         test=not no_test,
     )
     with _progress() as (planned, told), contextlib.redirect_stdout(sys.stderr):
         done = sweep(
-            paths, [targets.get(name) for name in target_names], setting, asked, open_, shares=shares,
-            precisions=precisions, planned=planned, told=told,  # type: ignore[arg-type]
+            paths, [targets.get(name) for name in target_names], setting, asked, workers, shares=shares,
+            precisions=precisions, keep=kept if isinstance(kept, tuple) else AUTO, planned=planned, told=told,  # type: ignore[arg-type]
         )  # fmt: skip
     if as_json:
         click.echo(done.json.read_text(), nl=False)

@@ -44,7 +44,9 @@ def _series(batch: Batch, newest: int, rng: np.random.Generator) -> Batch:
     kind, size = int(rng.integers(7)), float(np.exp(rng.uniform(np.log(0.3), np.log(3.0))))
     for channel in hit:
         piece = made[0, channel, begin : begin + length]
-        made[0, channel, begin : begin + length] = _changed(piece, made[0, channel], kind, size, rng)
+        changed = _changed(piece, made[0, channel], kind, size, rng)
+        # Some changes of a constant or single value are none.
+        made[0, channel, begin : begin + length] = piece + size if np.allclose(changed, piece) else changed
     return made.astype(batch.dtype)
 
 
@@ -63,11 +65,11 @@ def _changed(piece: Batch, whole: Batch, kind: int, size: float, rng: np.random.
     if kind == 3:
         return piece + size * rng.standard_normal(n).astype(np.float32)
     if kind == 4:
-        return np.full_like(piece, piece[0] if n > 1 else piece[0] + size)
+        return np.full_like(piece, piece[0])
     if kind == 5:
         return piece[::-1] if n > 1 else -piece
     begin = int(rng.integers(len(whole) - n + 1))
-    return whole[begin : begin + n] + (size if n == len(whole) else 0.0)
+    return whole[begin : begin + n]
 
 
 def _features(batch: Batch, rng: np.random.Generator) -> Batch:
@@ -87,5 +89,6 @@ def _features(batch: Batch, rng: np.random.Generator) -> Batch:
         block = tuple(slice(int(rng.integers(n - n // 2 + 1)), None) for n in made.shape[2:])
         shifts = tuple(int(rng.integers(1, max(2, n // 2))) for n in made.shape[2:])
         rolled = np.roll(made, shifts, axis=tuple(range(2, made.ndim)))
-        made[(slice(None), slice(None), *block)] = rolled[(slice(None), slice(None), *block)]
+        whole = (slice(None), slice(None), *block)
+        made[whole] = rolled[whole]
     return made.astype(batch.dtype)

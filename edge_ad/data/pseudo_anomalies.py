@@ -1,9 +1,12 @@
 """Altered copies of normal inputs: pseudo-anomalies, to choose between forms of a network where no label may be seen.
 
-They stand in for anomalies when a form is chosen by how well it still ranks; what they say about real anomalies is that
-a form reacts to the same things as the network that it was made from. Images get local defects (`edge_ad.data.defects`),
-scans the weather and the vibration of `edge_ad.data.scan_corruptions`, series the disturbances of
-`edge_ad.data.sample_series` in their newest rows, vectors a block of foreign values.
+They stand in for anomalies when a form is chosen by how well it still ranks; all that they say about real anomalies is
+that a form reacts to the same things as the network that it was made from. Images get the local defects of
+`edge_ad.data.defects`, scans the weather and the vibration of `edge_ad.data.scan_corruptions`, series the disturbances
+of `edge_ad.data.sample_series` in their newest rows, vectors a block of foreign values.
+
+Inputs are altered as they are acquired. What a pruned network learns from again (`edge_ad.data.altered`) is altered
+after preprocessing, in other ways and in another split, so that a form is not judged by what it was trained on.
 """
 
 from __future__ import annotations

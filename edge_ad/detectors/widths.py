@@ -24,6 +24,16 @@ def is_pruned(fit: Mapping[str, Any]) -> bool:
     return PRUNED in fit
 
 
+def pruned_sentence(told: Mapping[str, Any]) -> str:
+    """What pruning did, for reports. told: what a fit's figures have under `PRUNED`."""
+    return (
+        "Channels were removed by what the score loses without them, from "
+        f"{told['macs_before'] / 1e6:.4g} to {told['macs_after'] / 1e6:.4g} MMAC and from "
+        f"{told['parameters_before']:,} to {told['parameters_after']:,} parameters; the rest was distilled from the "
+        f"unpruned network in {told['steps']} steps (relative error {told['loss']:.3g})."
+    )
+
+
 def take_widths(tensors: Mapping[str, Tensor], **modules: nn.Module | None) -> None:
     """Give the parameters and buffers of modules the shapes that `tensors` has for them, as `<module>.<name>`.
 

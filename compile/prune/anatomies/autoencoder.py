@@ -44,4 +44,4 @@ def anatomy(detector: Detector, normal: Tensor, changed: Tensor, calibration: Te
         )
 
     last = f"body.layers.{len(body.layers) - 1}"
-    return Anatomy(Reconstruction(body), score, (None,), rebuilt, frozenset([last]), batch=64)
+    return Anatomy(Reconstruction(body), score, (None,), rebuilt, frozenset([last]), batch=64, steps=2000)

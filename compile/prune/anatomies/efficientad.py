@@ -25,15 +25,19 @@ from edge_ad.detectors.efficientad.simplify import normalise
 from edge_ad.detectors.efficientad.statistics import OutputTransform, fold_into
 from edge_ad.detectors.loop import hardware_bfloat16
 
-TURNED_ON = 12  # images, and as many altered copies
-TOP_SHARE = 0.005  # of the cells of a map: their mean stands for its maximum, of which one cell's gradient is noise
+TURNED_ON = 8  # images, and as many altered copies
+TOP_SHARE = (
+    0.005  # of the cells of a map: their mean stands for its maximum, of which one cell's gradient is noise
+)
 _PIXELS_A_BATCH = 1 << 17
 
 
 class Differences(nn.Module):
     """Pixels (N, 3, S, S) to the differences (N, C, h, w): teacher - student and, with one, autoencoder - student."""
 
-    def __init__(self, teacher: PDN, student: PDN, student_ae: nn.Conv2d | None, autoencoder: Autoencoder | None):
+    def __init__(
+        self, teacher: PDN, student: PDN, student_ae: nn.Conv2d | None, autoencoder: Autoencoder | None
+    ):
         super().__init__()
         self.teacher, self.student = teacher, student
         self.student_ae, self.autoencoder = student_ae, autoencoder
@@ -71,7 +75,8 @@ def anatomy(detector: Detector, normal: Tensor, changed: Tensor, calibration: Te
     size = detector.config.size
     return Anatomy(
         network, score, tuple(sources), rebuilt,
-        batch=max(1, min(16, _PIXELS_A_BATCH // size**2)), rate=5e-4, bfloat16=hardware_bfloat16(),
+        batch=max(1, min(16, _PIXELS_A_BATCH // size**2)), rate=5e-4, steps=400 if size > 128 else 800,
+        bfloat16=hardware_bfloat16(),
         notes=["The channels of the difference convolutions were turned into the directions in which altered images "
                "differ most from normal ones, which changes no map."],
     )  # fmt: skip

@@ -61,7 +61,10 @@ def anatomy(detector: Detector, normal: Tensor, changed: Tensor, calibration: Te
     def rebuilt(pruned: nn.Module, kept: Kept, calibration: Tensor, fit_info: dict[str, Any]) -> Detector:
         assert isinstance(pruned, Inpainting)
         found = replace(
-            detector, inpainter=pruned.inpainter, comparison=deepcopy(detector.comparison), fit_info=dict(fit_info)
+            detector,
+            inpainter=pruned.inpainter,
+            comparison=deepcopy(detector.comparison),
+            fit_info=dict(fit_info),
         )
         fit_comparison(found.network(), normal)
         if len(found.inpainter.gates):
@@ -75,7 +78,7 @@ def anatomy(detector: Detector, normal: Tensor, changed: Tensor, calibration: Te
     own = [f"inpainter.gates.{level}.{name}" for level in inpainter.gates for name in ("reduce", "weigh")]
     return Anatomy(
         network, score, (None,), rebuilt, frozenset(["inpainter.unet.out", *own]),
-        batch=max(2, min(16, _PIXELS_A_BATCH // detector.config.size**2)), bfloat16=hardware_bfloat16(),
+        batch=max(2, min(16, _PIXELS_A_BATCH // detector.config.size**2)), steps=600, bfloat16=hardware_bfloat16(),
         traced=lambda _, x: network.traced(x), followers=gates,
     )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""STARNet as pruning sees it: the posterior, and what the decoder makes of its mean; the latent space may shrink too."""
+"""STARNet as pruning sees it: the posterior, and what the decoder makes of its mean; the latent space may shrink."""
 
 from __future__ import annotations
 
@@ -53,7 +53,10 @@ def anatomy(detector: Detector, normal: Tensor, changed: Tensor, calibration: Te
     def rebuilt(pruned: nn.Module, kept: Kept, calibration: Tensor, fit_info: dict[str, Any]) -> Detector:
         assert isinstance(pruned, Posterior)
         encoder, decoder = pruned.made.encoder, pruned.made.decoder
-        told = {**fit_info, "variance": reconstruction_variance(detector.front, encoder, decoder, calibration)}
+        told = {
+            **fit_info,
+            "variance": reconstruction_variance(detector.front, encoder, decoder, calibration),
+        }
         found = replace(detector, encoder=encoder, decoder=decoder, fit_info=told, choice=None)
         found.tune(calibration)
         return found

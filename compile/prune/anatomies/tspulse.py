@@ -64,5 +64,12 @@ def anatomy(detector: Detector, normal: Tensor, changed: Tensor, calibration: Te
     fixed = [n for n, m in network.named_modules() if isinstance(m, LAYERS) and not n.endswith(".up")]
     channels = normal.shape[1]
     return Anatomy(
-        network, score, (None, None), rebuilt, frozenset(fixed), batch=max(1, 64 // channels), rate=2e-3
+        network,
+        score,
+        (None, None),
+        rebuilt,
+        frozenset(fixed),
+        batch=max(1, 64 // channels),
+        rate=2e-3,
+        steps=1500,
     )
