@@ -23,6 +23,7 @@ from edge_ad.errors import MissingDependencyError, TargetError
 from edge_ad.runtime.engines.base import Tensor
 
 SIGNATURE = "serving_default"
+_NOTHING = InFloat()
 # The quantizer puts a transposed convolution's scales along an axis that LiteRT's kernels do not take, and with one
 # scale for all it cannot quantize the bias: the operator stays in float32, and is named.
 _TRANSPOSED_IN_FLOAT: dict[str, Any] = {
@@ -56,7 +57,7 @@ def calibrated(content: bytes, feeds: Iterable[Sequence[Tensor]], *, pixels: boo
     with tempfile.TemporaryDirectory() as folder, _quiet():
         source = Path(folder) / "float.tflite"
         source.write_bytes(content)
-        quantizing = _quantizer(source, InFloat())
+        quantizing = _quantizer(source, _NOTHING)
         ranges: dict[str, Any] = {}
         for feed in feeds:
             named = {f"args_{i}": value for i, value in enumerate(feed)}
@@ -66,7 +67,7 @@ def calibrated(content: bytes, feeds: Iterable[Sequence[Tensor]], *, pixels: boo
         return ranges
 
 
-def quantize(content: bytes, ranges: dict[str, Any], keep: InFloat = InFloat()) -> bytes:
+def quantize(content: bytes, ranges: dict[str, Any], keep: InFloat = _NOTHING) -> bytes:
     """A float file in INT8, inputs and outputs too: weights symmetric per channel, activations per tensor.
 
     ranges: as `calibrated` gives them. keep: what stays in float32.

@@ -83,14 +83,17 @@ def _tensors(operators: Sequence[_Operator], layers: Sequence[Layer], network: s
     """Names of the tensors that the layers of `network` make in its float .tflite file, by the layers' names.
 
     Weighted operators follow each other as in the exported network; a sum is found by its module, which the converter
-    puts into a tensor's name; one that the converter has merged into another operator is left out. Raises TargetError where the file has other ones.
+    puts into a tensor's name; one that the converter has merged into another operator is left out. Raises TargetError
+    where the file has other ones.
     """
     own = [layer for layer in layers if layer.network == network]
     weighted = [layer for layer in own if layer.kind != "Sum"]
     there = [operator for operator in operators if _KINDS.get(operator.kind, "Sum") != "Sum"]
     if [_KINDS[operator.kind] for operator in there] != [layer.kind for layer in weighted]:
-        raise TargetError("LiteRT's converter has made other layers of the network, so that none can be kept by name",
-                          where="litert", hint="take onnx-cpu or openvino-cpu, which run on the same boards")  # fmt: skip
+        raise TargetError(
+            "LiteRT's converter has made other layers of the network, so that none can be kept by name",
+            where="litert", hint="take onnx-cpu or openvino-cpu, which run on the same boards",
+        )  # fmt: skip
     found = {layer.name: operator.made for layer, operator in zip(weighted, there, strict=True)}
     sums: dict[str, list[str]] = {}
     for operator in operators:

@@ -54,9 +54,7 @@ def core(
 
 
 @torch.no_grad()
-def part(
-    captured: Captured, name: str, calibration: Calibration | None, kept: Sequence[Layer] = ()
-) -> bytes:
+def part(captured: Captured, name: str, calibration: Calibration | None, kept: Sequence[Layer] = ()) -> bytes:
     """A further network, quantized on what the main one hands it, but for the layers `kept`. Made once for all targets
     of a compile."""
     held, network = captured.parts[name], captured.network

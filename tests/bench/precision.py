@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import click
+
 from targets import ROOT, Case, cases, edge_ad
 
 HEADS = [
     "network, set", "target", "tolerance", "kept", "of all MACs", "drift INT8", "kept", "rank agreement INT8", "kept",
-    "AUROC float", "INT8", "kept", "VUS-PR float", "INT8", "kept", "times as long as INT8", "as float", "forms measured",
+    "AUROC float", "INT8", "kept", "VUS-PR float", "INT8", "kept", "times as long as INT8", "as float", "forms",
 ]  # fmt: skip
 
 
@@ -79,11 +80,11 @@ def row(case: Case, target: str, drift: str, plain: dict[str, Any], kept: dict[s
 @click.command(help=__doc__.splitlines()[0])
 @click.option("--work", type=click.Path(path_type=Path), required=True, help="Folder for models and bundles.")
 @click.option("--case", "chosen", multiple=True, help="Only these: a detector, or a model's folder.")
-@click.option("--target", "targets", multiple=True, default=("openvino-cpu", "onnx-cpu", "jetson-orin", "litert"))
+@click.option(
+    "--target", "targets", multiple=True, default=("openvino-cpu", "onnx-cpu", "jetson-orin", "litert")
+)
 @click.option("--drift", "drifts", multiple=True, default=("0.1",), help="Tolerances, --max-score-drift.")
-def main(
-    work: Path, chosen: tuple[str, ...], targets: tuple[str, ...], drifts: tuple[str, ...]
-) -> None:
+def main(work: Path, chosen: tuple[str, ...], targets: tuple[str, ...], drifts: tuple[str, ...]) -> None:
     shared = Path(os.environ.get("EDGE_AD_DATA", ROOT.parent / "shared" / "data"))
     work.mkdir(parents=True, exist_ok=True)
     print("| " + " | ".join(HEADS) + " |\n|" + " --- |" * len(HEADS), flush=True)
@@ -91,7 +92,9 @@ def main(
         if chosen and not {case.detector.split()[0], case.model} & {*chosen}:
             continue
         if not (work / case.model / "model.json").exists():
-            edge_ad("fit", case.detector.split()[0], "--data", case.data, "--out", work / case.model, *case.fit)
+            edge_ad(
+                "fit", case.detector.split()[0], "--data", case.data, "--out", work / case.model, *case.fit
+            )
         for target in targets:
             plain = compiled(case, work, target, [], "int8")
             assert plain is not None

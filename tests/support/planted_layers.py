@@ -1,5 +1,5 @@
-"""A small detector of images in which one layer, `block.wide`, loses its score in INT8: one channel of its input reaches
-five hundred times as far as the others, and its weights take it back."""
+"""A small detector of images in which one layer, `block.wide`, loses its score in INT8: one channel of its input
+reaches five hundred times as far as the others, and its weights take it back."""
 
 from __future__ import annotations
 

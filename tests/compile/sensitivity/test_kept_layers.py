@@ -87,7 +87,9 @@ def test_a_plain_network_keeps_nothing(tmp_path: Path) -> None:
 def test_a_tolerance_that_nothing_holds_is_refused(
     captures: dict[int, Captured], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edge_ad.compile.sensitivity.plan.layers_of", lambda captured: layers_of(captured)[:1])
+    monkeypatch.setattr(
+        "edge_ad.compile.sensitivity.plan.layers_of", lambda captured: layers_of(captured)[:1]
+    )
     with pytest.raises(QualityError, match=r"no set of layers .* holds a score drift of 0\.01") as caught:
         _plan(captures, "openvino-cpu", tmp_path, Tolerance(0.01))
     assert "--precision fp32" in str(caught.value)
@@ -128,7 +130,9 @@ def test_openvino_computes_what_nncf_does_with_the_layer_ignored(captures: dict[
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
     captured = captures[20]
-    front, core, tail = (openvino_ir.import_onnx(one) for one in (captured.front, captured.onnx, captured.tail))  # type: ignore[arg-type]
+    front, core, tail = (
+        openvino_ir.import_onnx(one) for one in (captured.front, captured.onnx, captured.tail)
+    )  # type: ignore[arg-type]
     names = [p.output(0).get_any_name() for p in core.get_parameters()]
     feeds = [{name: made[name] for name in names} for made in openvino_ir.through(front, planted.batches())]
     pooling = [op.get_friendly_name() for op in core.get_ordered_ops() if op.get_type_name() == "MaxPool"]

@@ -47,7 +47,9 @@ def test_the_one_sensitive_layer_is_kept() -> None:
 
 
 def test_of_equally_sensitive_layers_the_cheaper_is_kept() -> None:
-    network = _Network({"dear": 0.09, "cheap": 0.09, "third": 0.02}, {"dear": 10_000, "cheap": 10, "third": 10})
+    network = _Network(
+        {"dear": 0.09, "cheap": 0.09, "third": 0.02}, {"dear": 10_000, "cheap": 10, "third": 10}
+    )
     assert cheapest(network.units, network, Tolerance(0.1)).kept == ("cheap",)
 
 
@@ -68,7 +70,9 @@ def test_the_drop_of_auroc_is_held_too() -> None:
     drops = {"a": 0.0, "b": 0.05}
 
     def measure(kept: frozenset[str]) -> Agreement:
-        return _agreement(0.01 * (2 - len(kept)), sum(drop for name, drop in drops.items() if name not in kept))
+        return _agreement(
+            0.01 * (2 - len(kept)), sum(drop for name, drop in drops.items() if name not in kept)
+        )
 
     units = [Unit(name, (name,), 10) for name in drops]
     assert cheapest(units, measure, Tolerance(1.0)).kept == ()
@@ -80,7 +84,9 @@ _layers = st.lists(st.tuples(st.floats(0, 0.3), st.integers(1, 1000)), min_size=
 
 @settings(deadline=None, max_examples=60)
 @given(_layers, st.floats(0.01, 0.5))
-def test_what_is_kept_holds_and_nothing_of_it_can_be_let_go(layers: list[tuple[float, int]], most: float) -> None:
+def test_what_is_kept_holds_and_nothing_of_it_can_be_let_go(
+    layers: list[tuple[float, int]], most: float
+) -> None:
     noise = {f"layer{i}": value for i, (value, _) in enumerate(layers)}
     network = _Network(noise, {f"layer{i}": macs for i, (_, macs) in enumerate(layers)})
     found = cheapest(network.units, network, Tolerance(most))
