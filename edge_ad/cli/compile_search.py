@@ -18,7 +18,7 @@ from edge_ad.errors import QualityError
 if TYPE_CHECKING:
     from edge_ad.compile.sensitivity.agreement import Tolerance
     from edge_ad.compile.sweep.form import Asked, Measured
-    from edge_ad.compile.sweep.run import Rung
+    from edge_ad.compile.sweep.ladder import Rung
     from edge_ad.compile.target import Precision, Target
 
 
@@ -43,7 +43,7 @@ def find_form(
     """
     from edge_ad import targets
     from edge_ad.compile.sensitivity.agreement import Tolerance
-    from edge_ad.compile.sweep.run import climb
+    from edge_ad.compile.sweep.ladder import climb
     from edge_ad.compile.sweep.setting import Setting
 
     work = bundle.with_suffix(".sweep")
@@ -82,7 +82,7 @@ def _teller(console: Console) -> Callable[[Rung], None]:
 
 def _line(rung: Rung) -> str:
     from edge_ad.compile.sweep.form import Failed
-    from edge_ad.compile.sweep.run import Skipped
+    from edge_ad.compile.sweep.ladder import Skipped
 
     if isinstance(rung, Skipped):
         return f"{rung.form}: passed over, {rung.why}"

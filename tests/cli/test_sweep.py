@@ -16,6 +16,7 @@ from command_line import Done, run_here
 
 from edge_ad.bundle.archive import open_bundle
 from edge_ad.compile.report.model import Report
+from edge_ad.compile.sweep import ladder
 from edge_ad.compile.sweep.form import Measured
 from edge_ad.compile.sweep.journal import JOURNAL
 from edge_ad.compile.sweep.report import SWEEP_HTML, SWEEP_JSON, Sweep
@@ -97,7 +98,7 @@ def test_the_report_shows_every_figure_and_needs_nothing_else(swept: tuple[Path,
     out, found = swept
     html = (out / SWEEP_HTML).read_text()
     assert html.lstrip().lower().startswith("<!doctype html>")
-    assert "http" not in html and "<script" not in html
+    assert "http://" not in html and "https://" not in html and "<script" not in html
     assert html.count('src="data:image/png;base64,') == 2  # a plot for each target
     text = re.sub(r"<[^>]*>", " ", html)
     for m in found.measured:
@@ -143,8 +144,11 @@ def test_a_detector_that_a_target_cannot_take_is_told_and_the_rest_measured(
     assert "Not measured" in (out / SWEEP_HTML).read_text()
 
 
-def test_compile_finds_the_form_for_a_budget(model: Path, data: Path, tmp_path: Path) -> None:
-    """The plain form is over the budget, so the first share that holds it is compiled."""
+def test_compile_finds_the_form_for_a_budget(
+    model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The plain form is over the budget, and pruning makes room: the first share that holds it is compiled."""
+    monkeypatch.setattr(ladder, "LADDER", (0.4, 0.8))
     bundle = tmp_path / "pump.edgead"
     command = (
         "compile", model, "--target", "posix", "--data", data, "--max-false-alarms", "5%", "--out", bundle,
@@ -154,7 +158,7 @@ def test_compile_finds_the_form_for_a_budget(model: Path, data: Path, tmp_path: 
     tried = [line for line in done.out.splitlines() if " KB flash, " in line]
     assert tried[0].startswith("pump int8 on posix: ") and "pruned" in tried[-1]
     flash = [float(line.split(" KB flash")[0].split()[-1]) for line in tried]
-    assert all(kb > 73 for kb in flash[:-1]) and flash[-1] <= 73
+    assert flash[0] > 73 and flash[-1] <= 73
     with open_bundle(bundle) as opened:
         payload = opened.manifest.payload("posix")
         assert payload.budget.flash_bytes <= 73 * 1024
@@ -170,14 +174,18 @@ def test_compile_finds_the_form_for_a_budget(model: Path, data: Path, tmp_path: 
 
 
 def test_compile_without_a_form_that_meets_the_budget_writes_no_bundle(
-    model: Path, data: Path, tmp_path: Path
+    model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """That pruning makes no room is told after one large share."""
+    monkeypatch.setattr(ladder, "LADDER", (0.25, 0.4, 0.8))
     bundle = tmp_path / "pump.edgead"
     done = run_here(
         "compile", model, "--target", "posix", "--data", data, "--max-false-alarms", "5%", "--out", bundle,
         "--ram-kb", 1,
     )  # fmt: skip
     assert done.code == 3 and not bundle.exists()
+    tried = [line.split(":")[0] for line in done.out.splitlines() if " KB flash, " in line]
+    assert tried == ["pump int8 on posix", "pump int8, pruned 80 % on posix"]
     assert (
         "no form meets what was asked; nearest is pump" in done.error and "KB of RAM, asked 1" in done.error
     )
