@@ -18,10 +18,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from edge_ad.compile.litert_layers import InFloat
 from edge_ad.errors import MissingDependencyError, TargetError
 from edge_ad.runtime.engines.base import Tensor
 
 SIGNATURE = "serving_default"
+_NOTHING = InFloat()
 # The quantizer puts a transposed convolution's scales along an axis that LiteRT's kernels do not take, and with one
 # scale for all it cannot quantize the bias: the operator stays in float32, and is named.
 _TRANSPOSED_IN_FLOAT: dict[str, Any] = {
@@ -55,7 +57,7 @@ def calibrated(content: bytes, feeds: Iterable[Sequence[Tensor]], *, pixels: boo
     with tempfile.TemporaryDirectory() as folder, _quiet():
         source = Path(folder) / "float.tflite"
         source.write_bytes(content)
-        quantizing = _quantizer(source, ())
+        quantizing = _quantizer(source, _NOTHING)
         ranges: dict[str, Any] = {}
         for feed in feeds:
             named = {f"args_{i}": value for i, value in enumerate(feed)}
@@ -65,10 +67,10 @@ def calibrated(content: bytes, feeds: Iterable[Sequence[Tensor]], *, pixels: boo
         return ranges
 
 
-def quantize(content: bytes, ranges: dict[str, Any], keep: Iterable[str] = ()) -> bytes:
+def quantize(content: bytes, ranges: dict[str, Any], keep: InFloat = _NOTHING) -> bytes:
     """A float file in INT8, inputs and outputs too: weights symmetric per channel, activations per tensor.
 
-    ranges: as `calibrated` gives them. keep: names of tensors; the operators that make them stay in float32.
+    ranges: as `calibrated` gives them. keep: what stays in float32.
     """
     with tempfile.TemporaryDirectory() as folder, _quiet():
         source, made = Path(folder) / "float.tflite", Path(folder) / "int8.tflite"
@@ -77,16 +79,18 @@ def quantize(content: bytes, ranges: dict[str, Any], keep: Iterable[str] = ()) -
         return made.read_bytes()
 
 
-def _quantizer(source: Path, keep: Iterable[str]) -> Any:
+def _quantizer(source: Path, keep: InFloat) -> Any:
     """Raises MissingDependencyError without the extra."""
     try:
         from ai_edge_quantizer import quantizer, recipe
     except ImportError as error:
         raise _missing() from error
     quantizing = quantizer.Quantizer(str(source))
+    scopes = [(f"^{re.escape(name)};?$", "*") for name in keep.tensors]
+    scopes += [(".*", name) for name, floats in (("INPUT", keep.inputs), ("OUTPUT", keep.outputs)) if floats]
     kept = [
-        {"regex": f"^{re.escape(name)};?$", "operation": "*", "algorithm_key": "no_quantize", "op_config": {}}
-        for name in keep
+        {"regex": regex, "operation": operation, "algorithm_key": "no_quantize", "op_config": {}}
+        for regex, operation in scopes
     ]
     quantizing.load_quantization_recipe([*recipe.static_wi8_ai8(), _TRANSPOSED_IN_FLOAT, *kept])
     return quantizing

@@ -12,7 +12,7 @@ from torch import nn
 from edge_ad.compile import litert
 from edge_ad.compile.capture import Captured, CapturedPart
 from edge_ad.compile.layers import MAIN, Layer, layers_of
-from edge_ad.compile.litert_layers import tensors_of
+from edge_ad.compile.litert_layers import in_float
 from edge_ad.compile.target import Calibration
 from edge_ad.detectors.base import Staged, as_tuple
 from edge_ad.errors import TargetError
@@ -54,9 +54,7 @@ def core(
 
 
 @torch.no_grad()
-def part(
-    captured: Captured, name: str, calibration: Calibration | None, kept: Sequence[Layer] = ()
-) -> bytes:
+def part(captured: Captured, name: str, calibration: Calibration | None, kept: Sequence[Layer] = ()) -> bytes:
     """A further network, quantized on what the main one hands it, but for the layers `kept`. Made once for all targets
     of a compile."""
     held, network = captured.parts[name], captured.network
@@ -88,8 +86,7 @@ def _quantized(
 
     def made() -> bytes:
         found = captured.once(("litert ranges", network, calibration.count), ranges)
-        tensors = tensors_of(content, layers_of(captured), network) if names else {}
-        return litert.quantize(content, found, [tensors[name] for name in names if name in tensors])
+        return litert.quantize(content, found, in_float(content, layers_of(captured), network, names))
 
     return captured.once(("litert int8", network, calibration.count, names), made)
 

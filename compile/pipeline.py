@@ -20,6 +20,8 @@ from edge_ad.compile.board_payload import refuse_keep
 from edge_ad.compile.capture import Captured, capture, unexported
 from edge_ad.compile.integer.detectors import board_detector
 from edge_ad.compile.integer.image import Image
+from edge_ad.compile.layers import chosen as chosen_layers
+from edge_ad.compile.layers import layers_of
 from edge_ad.compile.payloads import payloads_of
 from edge_ad.compile.report.html import draw, render
 from edge_ad.compile.report.model import (
@@ -87,6 +89,9 @@ def compile_bundle(
     done = stage("capture", 1)
     captures = _captures(detector, targets)
     done()
+    for target in targets:
+        if isinstance(keep, tuple):
+            chosen_layers(layers_of(captures[target.opset]), keep, target.name)  # refuses names that are none
     members: dict[str, bytes] = {}
     images: dict[str, Image] = {}
     made: dict[str, Assembled] = {}

@@ -128,11 +128,14 @@ class _Undoing:
         self.graph = graph
         self.made = {output: node for node in graph.node for output in node.output}
         self.copies: dict[str, str] = {}
+        self.passed: set[str] = set()  # outputs of the DequantizeLinear that layers do not take any more
 
     def unrounded(self, name: str) -> str:
         """The tensor that `name` is without rounding on the way; what else reads that way is untouched."""
         node = self.made.get(name)
         if node is not None and node.op_type in ("DequantizeLinear", "QuantizeLinear"):
+            if node.op_type == "DequantizeLinear":
+                self.passed.add(name)
             return self.unrounded(node.input[0])
         if node is None or node.op_type not in _LIGHT:
             return name
@@ -159,9 +162,26 @@ class _Undoing:
         return name
 
     def finish(self) -> None:
-        """Each node behind what it reads, and nothing left that nobody reads."""
+        """Each node behind what it reads, nothing left that nobody reads, and no rounding that no layer asks for."""
+        outputs = [output.name for output in self.graph.output]
         sort_nodes(self.graph)
-        keep_needed(self.graph, [output.name for output in self.graph.output])
+        keep_needed(self.graph, outputs)
+        self.made = {output: node for node in self.graph.node for output in node.output}
+        idle = {name: self.made[name] for name in self.passed if name in self.made and not self._wanted(name)}
+        for node in self.graph.node:
+            for i, name in enumerate(node.input):
+                if name in idle and (before := self.made.get(idle[name].input[0])) is not None:
+                    node.input[i] = before.input[0]
+        keep_needed(self.graph, outputs)
+
+    def _wanted(self, name: str) -> bool:
+        """Whether a layer takes a tensor, moved at most."""
+        return any(
+            node.op_type in (*WEIGHTED, "Add")
+            or (node.op_type in (*_MOVES, "MaxPool") and any(map(self._wanted, node.output)))
+            for node in self.graph.node
+            if name in node.input
+        )
 
 
 def _initializer(graph: onnx.GraphProto, name: str) -> onnx.TensorProto | None:
