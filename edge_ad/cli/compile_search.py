@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from rich.console import Console
 
-from edge_ad.cli.keep_options import AUTO
 from edge_ad.cli.options import stages
 from edge_ad.cli.sweep_command import unmet
 from edge_ad.errors import QualityError
@@ -57,7 +56,7 @@ def find_form(
     with stages() as stage, contextlib.redirect_stdout(sys.stderr):
         done = stage("search the form", 1)
         found = climb(
-            setting.reference, target, setting, asked, told, keep if isinstance(keep, tuple) else AUTO
+            setting.reference, target, setting, asked, told, keep if isinstance(keep, tuple) else "auto"
         )
         done()
     console.print(f"search {work / found.html.name}", soft_wrap=True)
