@@ -13,7 +13,7 @@ from edge_ad.compile.capture import Captured, capture, unexported
 from edge_ad.compile.prune import normals_of, prune
 from edge_ad.compile.prune.cost import lanes
 from edge_ad.compile.sweep.form import Form, Pruning, folder_digest
-from edge_ad.compile.sweep.locks import busy, lock
+from edge_ad.compile.sweep.locks import busy, give_way, lock
 from edge_ad.compile.sweep.setting import Setting
 from edge_ad.compile.target import ImageTarget, Target
 from edge_ad.data.inputs import Normals, find_normals
@@ -80,7 +80,7 @@ def _prune(form: Form, setting: Setting, multiple: int, folder: Path) -> None:
     detector = fitted(model, setting.data).detector
     made = prune(
         detector, form.prune, normals_of(detector, setting.data), seed=setting.seed, steps=setting.steps,
-        multiple=multiple, digest=model_digest(model),
+        multiple=multiple, digest=model_digest(model), stage=lambda what, total: give_way,
     )  # fmt: skip
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:

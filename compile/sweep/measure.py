@@ -23,7 +23,7 @@ from edge_ad.compile.sensitivity.plan import find_plan
 from edge_ad.compile.sweep.boards import board_image, count_instructions
 from edge_ad.compile.sweep.candidate import Candidate, candidate, captured_for
 from edge_ad.compile.sweep.form import Failed, Form, Measured, Outcome, Ranking, ScoreDrift
-from edge_ad.compile.sweep.locks import alone, busy
+from edge_ad.compile.sweep.locks import alone, busy, give_way
 from edge_ad.compile.sweep.reference import Reference, Scored, calibration_of, reference, scored
 from edge_ad.compile.sweep.setting import Setting
 from edge_ad.compile.target import Calibration, ImageTarget, Target
@@ -106,7 +106,7 @@ def _at_work(target: Target, made: Candidate, form: Form, setting: Setting, fold
     lowered = target.lower(captured, form.precision, calibration, kept)
     engine = open_lowered(target, lowered, folder / "network")
     at_work = verify.at_work(
-        made.detector, target, lowered, engine, folder / "scored", made.normals, lambda: None
+        made.detector, target, lowered, engine, folder / "scored", made.normals, give_way
     )
     return scored(setting, target, made, lowered, at_work, folder / "settled")
 
@@ -121,7 +121,7 @@ def _kept(
     float_engine = open_lowered(target, target.lower(captured, "fp32", None), folder / "float")
     plan = find_plan(
         made.detector, target, captured, calibration, made.normals, setting.tolerance or Tolerance(), float_engine,
-        lambda what, total: lambda: None,
+        lambda what, total: give_way,
     )  # fmt: skip
     return tuple(plan.kept)
 
