@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import tempfile
 import threading
@@ -32,6 +33,7 @@ from edge_ad.metrics.ranking import auroc, auroc_change, rank_correlation
 from edge_ad.runtime.heads import INPUT, evaluate
 
 RUNS = (15, 201)  # of a timing, at least and at most
+_BUSY = 2.0  # load average for each processor; a sweep's own work of the last minute is part of it
 TIMED_S = 1.0  # what a timing takes, between these bounds
 
 _ONE = (
@@ -76,6 +78,7 @@ def _measure(key: str, form: Form, setting: Setting) -> Measured:
         else:
             with alone():
                 latency = _latency(held_to.scored, found)
+            notes += _disturbed()
     return Measured(
         key=key,
         form=form,
@@ -143,6 +146,16 @@ def _latency(before: Scored, after: Scored) -> Latency:
     return side_by_side(
         reference_, form, max(RUNS[0], min(RUNS[1], round(TIMED_S / max(pair_s, 1e-6)))), warmup=0
     )
+
+
+def _disturbed() -> list[str]:
+    """A note where other programs had more to do than this machine has processors; a sweep's own rest meanwhile."""
+    load, processors = os.getloadavg()[0], os.cpu_count() or 1
+    if load <= _BUSY * processors:
+        return []
+    return [
+        f"Latencies were taken on a busy machine (load {load:.0f} on {processors} CPUs): measure again on an idle one."
+    ]
 
 
 def _calls(scored_: Scored) -> list[Callable[[], object]]:

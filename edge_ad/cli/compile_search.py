@@ -95,6 +95,7 @@ def _line(rung: Rung) -> str:
         f"AUROC {rung.altered.form.value:.4f}, {-rung.altered.drop:+.4f} (altered inputs)",
         *([] if rung.drift is None else [f"rank correlation {rung.drift.rank_correlation:.4f}"]),
         *rung.over,
+        *(note for note in rung.notes if note.startswith("Latencies")),
     ]
     return f"{rung.form}: {', '.join(figures)}"
 
