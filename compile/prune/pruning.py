@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import cycle, islice
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from edge_ad.compile.prune.anatomies import anatomy_of
 from edge_ad.compile.prune.anatomy import Anatomy
 from edge_ad.compile.prune.choose import choose
 from edge_ad.compile.prune.groups import Channels
-from edge_ad.compile.prune.importance import importances
+from edge_ad.compile.prune.importance import Pairs, importances
 from edge_ad.compile.prune.recover import Targets, recover, renew_batch_norms, targets_of
 from edge_ad.compile.scores import batches
 from edge_ad.data.altered import altered
@@ -84,34 +84,52 @@ def prune(
     normal, changed, calibration = _inputs(detector, normals, seed)
     anatomy = anatomy_of(detector, normal, changed, calibration)
     steps = steps or anatomy.steps
+    channels = Channels(anatomy, normal[:1])
+    most = (1 - share) * channels.macs()
+    _require_reachable(channels, most, multiple)
     done = stage("unpruned network", 2 * len(normal))
     targets = _targets(anatomy, normal, changed, done)
-    channels = Channels(anatomy, normal[:1])
     before = channels.macs(), channels.parameters()
+    loss = _rounds(anatomy, channels, targets, _pairs(normal, changed), most, steps, multiple, seed, stage)
+    after = channels.macs(), channels.parameters()
+    return _finished(detector, anatomy, channels, calibration, before, after, loss, steps, digest)
+
+
+def _rounds(
+    anatomy: Anatomy, channels: Channels, targets: Targets, pairs: Pairs, most: float, steps: int, multiple: int,
+    seed: int, stage: Stage,
+) -> float:  # fmt: skip
+    """Prune down to `most` multiply-accumulates in ROUNDS equal parts; half of the steps follow the last one. Gives the
+    last recovery's error."""
+    begin, loss = channels.macs(), float("nan")
     widths = {group.root: group.width for group in channels.groups()}
-    count = PAIRS_OF_LARGE if prod(detector.input.shape) > LARGE else PAIRS
-    pairs = _spaced(list(zip(normal.split(1), changed.split(1), strict=True)), count)
-    loss = float("nan")
     for number in range(1, ROUNDS + 1):
         groups = channels.groups()
         done = stage(f"importance, round {number} of {ROUNDS}", 1)
         found = importances(anatomy, channels.layers, groups, pairs)
         done()
-        most = before[0] * (1 - share * number / ROUNDS)
-        choice = choose(channels, groups, found, widths, most, multiple)
+        goal = begin - (begin - most) * number / ROUNDS
+        choice = choose(channels, groups, found, widths, goal, multiple)
         _remove(channels, {groups[i].root: gone for i, gone in choice.channels.items()})
         renew_batch_norms(anatomy.network, targets.inputs, anatomy.batch)
-        part = steps // 2 if number == ROUNDS else steps // (2 * ROUNDS - 2)
+        part = max(1, steps // 2 if number == ROUNDS else steps // (2 * ROUNDS - 2))
         done = stage(f"recovery, round {number} of {ROUNDS}", part)
         loss = recover(anatomy, anatomy.network, channels.kept, targets, part, seed + number, done)
-    after = channels.macs(), channels.parameters()
-    if after[0] > before[0] * (1 - share) * 1.02:
+    return loss
+
+
+def _require_reachable(channels: Channels, most: float, multiple: int) -> None:
+    """Raises ModelError where no more than `most` multiply-accumulates is less than the narrowest layers need."""
+    groups = channels.groups()
+    alike = [torch.zeros(group.width) for group in groups]
+    least = choose(channels, groups, alike, {g.root: g.width for g in groups}, 0.0, multiple).macs
+    if least > most:
+        begin = channels.macs()
         raise ModelError(
-            f"cannot be pruned by {share:.0%}: at the narrowest that its layers may be it keeps "
-            f"{after[0] / before[0]:.0%} of its work",
-            hint="take a smaller share",
+            f"cannot be pruned by {1 - most / begin:.3g} of its multiply-accumulates: at the narrowest that its layers "
+            f"may be {least / begin:.2g} of them are left",
+            hint=f"take {0.99 - least / begin:.2f} or less",
         )
-    return _finished(detector, anatomy, channels, calibration, before, after, loss, steps, digest)
 
 
 def _finished(
@@ -124,9 +142,7 @@ def _finished(
         "steps": steps, "loss": round(loss, 5), "from_sha256": digest,
     }  # fmt: skip
     for parameter in anatomy.network.parameters():
-        parameter.data = (
-            parameter.data.contiguous()
-        )
+        parameter.data = parameter.data.contiguous()
     fit_info = {**detector.info().fit, PRUNED: told}
     made = anatomy.rebuilt(anatomy.network.eval().requires_grad_(False), channels.kept, calibration, fit_info)
     decisions = [*anatomy.notes, pruned_sentence(told)]
@@ -143,14 +159,18 @@ def _inputs(detector: Detector, normals: PruningData, seed: int) -> tuple[Tensor
     )  # fmt: skip
     spec = detector.input
     usual = list(batches(spaced, spec))
+    usual = list(islice(cycle(usual), max(len(usual), FEWEST_NORMALS)))  # of few, several altered copies each
     copies = [altered(spec, batch, seed * MOST_NORMALS + i) for i, batch in enumerate(usual)]
     kept = list(islice(batches(normals.calibration, spec), MOST_CALIBRATION))
     usual_, copies_, kept_ = (torch.from_numpy(np.concatenate(found)) for found in (usual, copies, kept))
     return usual_, copies_, kept_
 
 
-def _spaced(items: list[Any], most: int) -> list[Any]:
-    return items[:: max(1, -(-len(items) // most))]
+def _pairs(normal: Tensor, changed: Tensor) -> Pairs:
+    """Some of the inputs, evenly spaced, each with its altered copy."""
+    most = PAIRS_OF_LARGE if normal[0].numel() > LARGE else PAIRS
+    step = max(1, -(-len(normal) // most))
+    return list(zip(normal[::step].split(1), changed[::step].split(1), strict=True))
 
 
 def _targets(anatomy: Anatomy, normal: Tensor, changed: Tensor, tick: Tick) -> Targets:

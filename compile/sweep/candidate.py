@@ -10,14 +10,16 @@ from pathlib import Path
 import edge_ad
 from edge_ad.bundle.atomic import atomic_folder
 from edge_ad.compile.capture import Captured, capture, unexported
-from edge_ad.compile.sweep.form import Form, Pruning, model_digest
-from edge_ad.compile.sweep.locks import busy, lock
+from edge_ad.compile.prune import normals_of, prune
+from edge_ad.compile.prune.cost import lanes
+from edge_ad.compile.sweep.form import Form, Pruning, folder_digest
+from edge_ad.compile.sweep.locks import busy, give_way, lock
 from edge_ad.compile.sweep.setting import Setting
 from edge_ad.compile.target import ImageTarget, Target
 from edge_ad.data.inputs import Normals, find_normals
 from edge_ad.detectors import load_detector
 from edge_ad.detectors.base import Detector
-from edge_ad.detectors.model_folder import MODEL_FILE
+from edge_ad.detectors.model_folder import MODEL_FILE, model_digest
 from edge_ad.detectors.widths import PRUNED
 from edge_ad.errors import BundleError
 
@@ -52,33 +54,33 @@ def candidate(form: Form, setting: Setting) -> Candidate:
     if not form.prune:
         with busy():
             return fitted(model, setting.data)
-    folder = pruned_folder(form, setting)
+    multiple = lanes(setting.resolve(form.target))
+    folder = pruned_folder(form, setting, multiple)
     with lock(folder.name):
         if not (folder / MODEL_FILE).exists():
             with busy():
-                _prune(form, setting, folder)
+                _prune(form, setting, multiple, folder)
     with busy():
         made = fitted(folder, setting.data)
     told = made.detector.info().fit[PRUNED]
     return replace(made, pruning=Pruning.model_validate({name: told[name] for name in Pruning.model_fields}))
 
 
-def pruned_folder(form: Form, setting: Setting) -> Path:
-    """Where a form's pruned model lies, or will. Raises ModelError."""
-    basis = f"{model_digest(Path(form.model))} {form.prune!r} {setting.seed} {setting.steps} {edge_ad.__version__}"
+def pruned_folder(form: Form, setting: Setting, multiple: int) -> Path:
+    """Where a form's pruned model lies, or will. multiple: of its layers' widths. Raises ModelError."""
+    settings = f"{form.prune!r} {multiple} {setting.seed} {setting.steps} {edge_ad.__version__}"
+    basis = f"{folder_digest(Path(form.model))} {settings}"
     name = f"{form.name[:40]}-{100 * form.prune:g}-{hashlib.sha256(basis.encode()).hexdigest()[:12]}"
     return setting.work / MODELS / name
 
 
-def _prune(form: Form, setting: Setting, folder: Path) -> None:
+def _prune(form: Form, setting: Setting, multiple: int, folder: Path) -> None:
     """Write the pruned model, whole or not at all."""
-    from edge_ad.compile.prune import DEFAULT_STEPS, normals_of, prune
-
-    detector = fitted(Path(form.model), setting.data).detector
+    model = Path(form.model)
+    detector = fitted(model, setting.data).detector
     made = prune(
-        detector, form.prune, normals_of(detector, setting.data), seed=setting.seed,
-        steps=DEFAULT_STEPS if setting.steps is None else setting.steps,
-        digest=model_digest(Path(form.model)),
+        detector, form.prune, normals_of(detector, setting.data), seed=setting.seed, steps=setting.steps,
+        multiple=multiple, digest=model_digest(model), stage=lambda what, total: give_way,
     )  # fmt: skip
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:

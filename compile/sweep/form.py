@@ -69,8 +69,10 @@ class Ranking(Spec):
 class Pruning(Spec):
     """What pruning did to a model's network, before and after."""
 
-    macs: tuple[int, int]
-    parameters: tuple[int, int]
+    macs_before: int
+    macs_after: int
+    parameters_before: int
+    parameters_after: int
     loss: Finite = Field(description="relative error against the unpruned network after the recovery")
 
 
@@ -154,7 +156,7 @@ def basis_of(reference_digest: str, data: Path, **settings: object) -> str:
     )
 
 
-def model_digest(folder: Path) -> str:
+def folder_digest(folder: Path) -> str:
     """Digest of a model folder's files. Raises ModelError when they cannot be read."""
     from edge_ad.detectors.model_folder import UNFINISHED
 

@@ -5,14 +5,20 @@ from __future__ import annotations
 import fcntl
 import os
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+_held = threading.local()  # work: the handle by which this thread says that it is busy
+
 
 @contextmanager
 def busy() -> Iterator[None]:
-    """Work that would disturb a neighbour's timing: begins once none is taken. Must not be nested."""
+    """Work that would disturb a neighbour's timing: begins once none is taken. Must not be nested.
+
+    Long work calls `give_way` now and then, so that timings need not wait for its end.
+    """
     folder = _folder()
     with locked(folder / "gate"):
         work = _open(folder / "work")
@@ -21,17 +27,35 @@ def busy() -> Iterator[None]:
         except BaseException:
             os.close(work)
             raise
+    _held.work = work
     try:
         yield
     finally:
+        _held.work = None
         os.close(work)
+
+
+def give_way() -> None:
+    """Inside of `busy`: rest while a neighbour who waits for it takes a timing. Elsewhere it does nothing."""
+    work = getattr(_held, "work", None)
+    if work is None:
+        return
+    gate = _open(_folder() / "gate")
+    try:
+        fcntl.flock(gate, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        fcntl.flock(work, fcntl.LOCK_UN)
+        fcntl.flock(gate, fcntl.LOCK_EX)  # who takes a timing holds it until that is done
+        fcntl.flock(work, fcntl.LOCK_SH)
+    finally:
+        os.close(gate)
 
 
 @contextmanager
 def alone() -> Iterator[None]:
     """A timing: waits until no neighbour is busy, and holds them off. Not inside of `busy`.
 
-    The gate is held while waiting, so that those who come later do not overtake.
+    The gate is held all the while, so that those who come later do not overtake.
     """
     folder = _folder()
     with locked(folder / "gate"), locked(folder / "work"):

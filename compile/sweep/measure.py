@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import tempfile
 import threading
@@ -23,7 +24,7 @@ from edge_ad.compile.sensitivity.plan import find_plan
 from edge_ad.compile.sweep.boards import board_image, count_instructions
 from edge_ad.compile.sweep.candidate import Candidate, candidate, captured_for
 from edge_ad.compile.sweep.form import Failed, Form, Measured, Outcome, Ranking, ScoreDrift
-from edge_ad.compile.sweep.locks import alone, busy
+from edge_ad.compile.sweep.locks import alone, busy, give_way
 from edge_ad.compile.sweep.reference import Reference, Scored, calibration_of, reference, scored
 from edge_ad.compile.sweep.setting import Setting
 from edge_ad.compile.target import Calibration, ImageTarget, Target
@@ -32,6 +33,7 @@ from edge_ad.metrics.ranking import auroc, auroc_change, rank_correlation
 from edge_ad.runtime.heads import INPUT, evaluate
 
 RUNS = (15, 201)  # of a timing, at least and at most
+_BUSY = 2.0  # load average for each processor; a sweep's own work of the last minute is part of it
 TIMED_S = 1.0  # what a timing takes, between these bounds
 
 _ONE = (
@@ -76,6 +78,7 @@ def _measure(key: str, form: Form, setting: Setting) -> Measured:
         else:
             with alone():
                 latency = _latency(held_to.scored, found)
+            notes += _disturbed()
     return Measured(
         key=key,
         form=form,
@@ -106,7 +109,7 @@ def _at_work(target: Target, made: Candidate, form: Form, setting: Setting, fold
     lowered = target.lower(captured, form.precision, calibration, kept)
     engine = open_lowered(target, lowered, folder / "network")
     at_work = verify.at_work(
-        made.detector, target, lowered, engine, folder / "scored", made.normals, lambda: None
+        made.detector, target, lowered, engine, folder / "scored", made.normals, give_way
     )
     return scored(setting, target, made, lowered, at_work, folder / "settled")
 
@@ -121,7 +124,7 @@ def _kept(
     float_engine = open_lowered(target, target.lower(captured, "fp32", None), folder / "float")
     plan = find_plan(
         made.detector, target, captured, calibration, made.normals, setting.tolerance or Tolerance(), float_engine,
-        lambda what, total: lambda: None,
+        lambda what, total: give_way,
     )  # fmt: skip
     return tuple(plan.kept)
 
@@ -143,6 +146,16 @@ def _latency(before: Scored, after: Scored) -> Latency:
     return side_by_side(
         reference_, form, max(RUNS[0], min(RUNS[1], round(TIMED_S / max(pair_s, 1e-6)))), warmup=0
     )
+
+
+def _disturbed() -> list[str]:
+    """A note where other programs had more to do than this machine has processors; a sweep's own rest meanwhile."""
+    load, processors = os.getloadavg()[0], os.cpu_count() or 1
+    if load <= _BUSY * processors:
+        return []
+    return [
+        f"Latencies were taken on a busy machine (load {load:.0f} on {processors} CPUs): measure again on an idle one."
+    ]
 
 
 def _calls(scored_: Scored) -> list[Callable[[], object]]:

@@ -58,12 +58,12 @@ def _panel(
 ) -> None:  # fmt: skip
     line = []
     for number, one in enumerate(found, 1):
-        x, y = axis.value(one), loss(one)
-        if x is None or y is None:
+        cost, y = axis.value(one), loss(one)
+        if cost is None or y is None:
             continue
         colour = _colour(one.form.precision, ink)
         on_front = one.key in front
-        x /= axis.scale
+        x = cost / axis.scale
         panel.plot(
             x, y, _MARKS[one.form.precision], markersize=7, color=colour,
             markerfacecolor=colour if on_front else "none", alpha=0.4 if one.over else 1.0,

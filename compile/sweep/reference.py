@@ -19,6 +19,7 @@ from edge_ad.compile.capture import check_parity
 from edge_ad.compile.opening import open_lowered
 from edge_ad.compile.scores import batches, score
 from edge_ad.compile.sweep.candidate import Candidate, captured_for, fitted
+from edge_ad.compile.sweep.locks import give_way
 from edge_ad.compile.sweep.setting import Setting
 from edge_ad.compile.target import Calibration, Lowered, Target
 from edge_ad.data.inputs import find_labelled
@@ -59,7 +60,7 @@ class Reference:
 
 @lru_cache(maxsize=1)
 def reference(setting: Setting, target_name: str) -> Reference:
-    """Raises ParityError unless the exported network is the fitted one, and what lowering raises."""
+    """Inside of `busy`. Raises ParityError unless the exported network is the fitted one, and what lowering raises."""
     target = setting.resolve(target_name)
     made = fitted(setting.reference, setting.data)
     folder = tempfile.TemporaryDirectory(prefix="edge-ad-")
@@ -67,7 +68,7 @@ def reference(setting: Setting, target_name: str) -> Reference:
     engine = open_lowered(target, lowered, Path(folder.name) / "float")
     check_parity(made.detector, engine, islice(calibration_of(made).batches(), verify.N_PARITY))
     form = verify.at_work(
-        made.detector, target, lowered, engine, Path(folder.name) / "scored", made.normals, _nothing
+        made.detector, target, lowered, engine, Path(folder.name) / "scored", made.normals, give_way
     )
     return Reference(
         made, scored(setting, target, made, lowered, form, Path(folder.name) / "settled"), folder
@@ -93,8 +94,10 @@ def scored(
         spec=spec,
         threshold=threshold,
         normal=form.normal.scores,
-        altered=score(form.engine, form.head, batches(changed, spec)).scores,
-        labelled=score(form.engine, form.head, batches(labelled.inputs, spec)).scores if tested else None,
+        altered=score(form.engine, form.head, batches(changed, spec), give_way).scores,
+        labelled=score(form.engine, form.head, batches(labelled.inputs, spec), give_way).scores
+        if tested
+        else None,
         labels=np.array([item.anomalous for item in labelled.items], np.bool_),
         inputs=list(islice(batches(normals.threshold, spec), verify.N_PARITY)),
     )
@@ -104,10 +107,8 @@ def calibration_of(made: Candidate) -> Calibration:
     """Its calibration inputs, for quantization."""
 
     def inputs() -> Iterator[Tensor]:
-        return batches(made.normals.calibration, made.detector.input)
+        for batch in batches(made.normals.calibration, made.detector.input):
+            give_way()
+            yield batch
 
     return Calibration(inputs, len(made.normals.calibration))
-
-
-def _nothing() -> None:
-    return None

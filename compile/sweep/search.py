@@ -10,7 +10,7 @@ from itertools import product
 from pathlib import Path
 
 from edge_ad.compile.sweep.executors import Workers, processes
-from edge_ad.compile.sweep.form import Failed, Form, Keep, Measured, Outcome, basis_of, key_of, model_digest
+from edge_ad.compile.sweep.form import Failed, Form, Keep, Measured, Outcome, basis_of, folder_digest, key_of
 from edge_ad.compile.sweep.journal import Journal
 from edge_ad.compile.sweep.measure import measure
 from edge_ad.compile.sweep.setting import Setting
@@ -35,9 +35,9 @@ class Keys:
 
 def keys_of(setting: Setting, models: Sequence[Path]) -> Keys:
     """Raises ModelError, DataError."""
-    digests = {str(model): model_digest(model) for model in models}
+    digests = {str(model): folder_digest(model) for model in models}
     basis = basis_of(
-        model_digest(setting.reference), setting.data, seed=setting.seed, steps=setting.steps,
+        folder_digest(setting.reference), setting.data, seed=setting.seed, steps=setting.steps,
         tolerance=repr(setting.tolerance), count=setting.count, test=setting.test,
     )  # fmt: skip
     return Keys(basis, digests)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from edge_ad.cli.compile_search import Found
     from edge_ad.compile.integer.image import Image
     from edge_ad.compile.pipeline import Compiled
-    from edge_ad.compile.target import Target
+    from edge_ad.compile.target import Precision, Target
 
 
 @click.command("compile")
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
               help="Print the whole report as JSON (docs/report.md); for .tflite as `inspect --json`.")  # fmt: skip
 def command(
     model: Path, target_names: tuple[str, ...], data: Path | None, max_false_alarms: float | None,
-    reject: float | None, threshold_range: tuple[float, float] | None, out_: Path | None, precision: str | None,
+    reject: float | None, threshold_range: tuple[float, float] | None, out_: Path | None, precision: Precision | None,
     speedup: float | None, max_auroc_drop: float | None, flash_kb: float | None, ram_kb: float | None,
     head: str | None, sign_key: Path | None, password_file: Path | None, emit_c: Path | None,
     no_stripes: bool, plan: bool, as_json: bool, keep: tuple[str, ...], max_score_drift: float | None,

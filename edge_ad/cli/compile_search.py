@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from rich.console import Console
 
-from edge_ad.cli.keep_options import AUTO
 from edge_ad.cli.options import stages
 from edge_ad.cli.sweep_command import unmet
 from edge_ad.errors import QualityError
@@ -18,7 +17,7 @@ from edge_ad.errors import QualityError
 if TYPE_CHECKING:
     from edge_ad.compile.sensitivity.agreement import Tolerance
     from edge_ad.compile.sweep.form import Asked, Measured
-    from edge_ad.compile.sweep.run import Rung
+    from edge_ad.compile.sweep.ladder import Rung
     from edge_ad.compile.target import Precision, Target
 
 
@@ -43,7 +42,7 @@ def find_form(
     """
     from edge_ad import targets
     from edge_ad.compile.sensitivity.agreement import Tolerance
-    from edge_ad.compile.sweep.run import climb
+    from edge_ad.compile.sweep.ladder import climb
     from edge_ad.compile.sweep.setting import Setting
 
     work = bundle.with_suffix(".sweep")
@@ -57,7 +56,7 @@ def find_form(
     with stages() as stage, contextlib.redirect_stdout(sys.stderr):
         done = stage("search the form", 1)
         found = climb(
-            setting.reference, target, setting, asked, told, keep if isinstance(keep, tuple) else AUTO
+            setting.reference, target, setting, asked, told, keep if isinstance(keep, tuple) else "auto"
         )
         done()
     console.print(f"search {work / found.html.name}", soft_wrap=True)
@@ -82,7 +81,7 @@ def _teller(console: Console) -> Callable[[Rung], None]:
 
 def _line(rung: Rung) -> str:
     from edge_ad.compile.sweep.form import Failed
-    from edge_ad.compile.sweep.run import Skipped
+    from edge_ad.compile.sweep.ladder import Skipped
 
     if isinstance(rung, Skipped):
         return f"{rung.form}: passed over, {rung.why}"
@@ -96,6 +95,7 @@ def _line(rung: Rung) -> str:
         f"AUROC {rung.altered.form.value:.4f}, {-rung.altered.drop:+.4f} (altered inputs)",
         *([] if rung.drift is None else [f"rank correlation {rung.drift.rank_correlation:.4f}"]),
         *rung.over,
+        *(note for note in rung.notes if note.startswith("Latencies")),
     ]
     return f"{rung.form}: {', '.join(figures)}"
 
