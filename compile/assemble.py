@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ from edge_ad.compile.verify import TestScores, Verified
 from edge_ad.data.inputs import LabelledInput
 from edge_ad.data.labelled import read_mask
 from edge_ad.detectors.base import Detector
+from edge_ad.detectors.widths import PRUNED, is_pruned, pruned_sentence
 from edge_ad.runtime.images import read_image
 
 
@@ -30,8 +32,12 @@ class Assembled:
     test_items: list[LabelledInput]
 
 
-def assemble(detector: Detector, form: Verified, payload: Payload, files: dict[str, bytes]) -> Assembled:
-    """Collect what the report says of one payload. files: contents by name in the bundle."""
+def assemble(
+    detector: Detector, form: Verified, payload: Payload, files: dict[str, bytes],
+    notes: Sequence[tuple[str, str]] = (),
+) -> Assembled:  # fmt: skip
+    """Collect what the report says of one payload. files: contents by name in the bundle. notes: further decisions,
+    which come first."""
     timing, info, test = form.latency, form.engine, form.test
     report = PayloadReport(
         target=payload.target,
@@ -51,7 +57,11 @@ def assemble(detector: Detector, form: Verified, payload: Payload, files: dict[s
         parity=ExportParity(n=form.parity.n, worst=form.parity.worst, allowed=form.parity.allowed),
         budget=payload.budget,
         stand_in=bool(payload.architectures) and platform.machine() not in payload.architectures,
-        decisions=_decisions(detector, form, payload),
+        precision_plan=form.plan,
+        decisions=[
+            *(Decision(stage=stage, text=text) for stage, text in notes),
+            *_decisions(detector, form, payload),
+        ],
         warnings=_warnings(form),
     )
     figures = FigureData(
@@ -74,9 +84,16 @@ def assemble(detector: Detector, form: Verified, payload: Payload, files: dict[s
             runs=timing.runs,
             threads=info.threads,
             isa=info.isa,
+            int8_us=None if form.price is None else form.price.float_us,
+            price=None if form.price is None else 1 / form.price.ratio,
         )
     )
     return Assembled(payload, report, figures, measurement, [] if test is None else test.labelled.items)
+
+
+def _pruned(detector: Detector) -> list[str]:
+    fit = detector.info().fit
+    return [pruned_sentence(fit[PRUNED])] if is_pruned(fit) else []
 
 
 def _decisions(detector: Detector, form: Verified, payload: Payload) -> list[Decision]:
@@ -85,6 +102,7 @@ def _decisions(detector: Detector, form: Verified, payload: Payload) -> list[Dec
     noun = detector.input.noun
     own = [Decision(stage=stage, text=text) for stage, text in detector.decisions()]
     return [
+        *(Decision(stage="prune", text=text) for text in _pruned(detector)),
         *(decision for decision in own if decision.stage == "simplify"),
         Decision(
             stage="export",

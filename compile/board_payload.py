@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from edge_ad.bundle.manifest import Golden, HeadSpec, InputSpec, Payload, Thresholds
+from edge_ad.bundle.names import shown
 from edge_ad.compile.capture import Captured, unexported
 from edge_ad.compile.cost import Cost
 from edge_ad.compile.integer.detectors import board_detector
@@ -55,6 +56,16 @@ def lower(captured: Captured, calibration: Calibration | None, target: str) -> L
     how = _BY_LITERT if material.by_litert else form.ranges
     decisions = [f"{ranges}{'; ' if how else ''}{how}.", *form.notes]
     return _lowered(form, decisions)
+
+
+def refuse_keep(target: str, names: Sequence[str] = ()) -> None:
+    """Raises TargetError: which layers of a board's form have 16 bits is settled by the detector's kernels."""
+    what = f"the layer{'s' if len(names) > 1 else ''} {', '.join(map(shown, names))}" if names else "layers"
+    raise TargetError(
+        f"cannot keep {what} in higher precision: boards compute convolutions and fully connected layers in INT8, but "
+        "for TSPulse's sums and STARNet's networks, which have 16 bits anyway",
+        where=target, hint="leave --keep away for boards",
+    )  # fmt: skip
 
 
 def _lowered(form: BoardForm, decisions: list[str]) -> Lowered:

@@ -15,6 +15,7 @@ from torch import nn
 
 from edge_ad.bundle.manifest import InputSpec
 from edge_ad.compile.from_onnx import stages_for
+from edge_ad.compile.layers import named
 from edge_ad.detectors.base import CameAsOnnx, Detector, Staged, as_tuple
 from edge_ad.errors import ParityError
 from edge_ad.runtime.engines.base import Engine, Tensor
@@ -145,9 +146,15 @@ def unexported(detector: Detector) -> Captured:
 def _export(
     network: nn.Module, examples: tuple[torch.Tensor, ...], inputs: Sequence[str], outputs: Sequence[str], opset: int
 ) -> bytes:  # fmt: skip
-    """ONNX bytes of one module."""
-    if opset < OPSET:
-        return _export_older(network, examples, inputs, outputs, opset)
+    """ONNX bytes of one module, its layers called as in `edge_ad.compile.layers`."""
+    export = _export_newest if opset >= OPSET else _export_older
+    return named(export(network, examples, inputs, outputs, opset), network, examples)
+
+
+def _export_newest(
+    network: nn.Module, examples: tuple[torch.Tensor, ...], inputs: Sequence[str], outputs: Sequence[str], opset: int
+) -> bytes:  # fmt: skip
+    """By torch's present exporter."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     with warnings.catch_warnings():
@@ -159,7 +166,7 @@ def _export(
                 examples,
                 dynamo=True,
                 verbose=False,
-                opset_version=OPSET,
+                opset_version=opset,
                 input_names=list(inputs),
                 output_names=list(outputs),
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,10 +24,23 @@ class Latency:
 def compare(
     float_engine: Engine, compiled: Engine, batch: Tensor, runs: int = 15, warmup: int = 3
 ) -> Latency:
-    """Time both in turn, A B A B …, so that a machine whose speed drifts does not favour either."""
+    """Time both networks, without their scores, in turn."""
+    return side_by_side([lambda: float_engine.infer(batch)], [lambda: compiled.infer(batch)], runs, warmup)
+
+
+def side_by_side(
+    float_: Sequence[Callable[[], object]],
+    compiled: Sequence[Callable[[], object]],
+    runs: int,
+    warmup: int = 3,
+) -> Latency:
+    """Time two forms in turn, A B A B …, so that a machine whose speed drifts does not favour either.
+
+    float_, compiled: what each form has to do, one for each input; they take turns.
+    """
     times: list[tuple[float, float]] = []
-    for _ in range(warmup + runs):
-        times.append((_seconds(float_engine, batch), _seconds(compiled, batch)))
+    for turn in range(warmup + runs):
+        times.append((_seconds(float_[turn % len(float_)]), _seconds(compiled[turn % len(compiled)])))
     counted = np.array(times[warmup:])
     return Latency(
         float_us=round(1e6 * float(np.median(counted[:, 0]))),
@@ -36,7 +50,7 @@ def compare(
     )
 
 
-def _seconds(engine: Engine, batch: Tensor) -> float:
+def _seconds(work: Callable[[], object]) -> float:
     begun = time.perf_counter()
-    engine.infer(batch)
+    work()
     return time.perf_counter() - begun

@@ -6,6 +6,7 @@ import contextlib
 import io
 import logging
 import os
+import re
 import sys
 import tempfile
 import warnings
@@ -17,10 +18,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from edge_ad.compile.litert_layers import InFloat
 from edge_ad.errors import MissingDependencyError, TargetError
 from edge_ad.runtime.engines.base import Tensor
 
 SIGNATURE = "serving_default"
+_NOTHING = InFloat()
 # The quantizer puts a transposed convolution's scales along an axis that LiteRT's kernels do not take, and with one
 # scale for all it cannot quantize the bias: the operator stays in float32, and is named.
 _TRANSPOSED_IN_FLOAT: dict[str, Any] = {
@@ -45,29 +48,52 @@ def convert(network: nn.Module, examples: Sequence[torch.Tensor], *, what: str) 
         return path.read_bytes()
 
 
-def quantize(content: bytes, feeds: Iterable[Sequence[Tensor]], *, pixels: bool) -> bytes:
-    """The same file in INT8, inputs and outputs too: weights symmetric per channel, activations per tensor.
+def calibrated(content: bytes, feeds: Iterable[Sequence[Tensor]], *, pixels: bool) -> dict[str, Any]:
+    """The range of each tensor of a float file, as `quantize` takes them.
 
     feeds: calibration inputs, each a float tensor per input in order. pixels: the inputs are pixels, 0 to 255 in steps
     of one whatever the calibration showed.
     """
     with tempfile.TemporaryDirectory() as folder, _quiet():
-        try:
-            from ai_edge_quantizer import quantizer, recipe
-        except ImportError as error:
-            raise _missing() from error
-        source, made = Path(folder) / "float.tflite", Path(folder) / "int8.tflite"
+        source = Path(folder) / "float.tflite"
         source.write_bytes(content)
-        quantizing = quantizer.Quantizer(str(source))
-        quantizing.load_quantization_recipe([*recipe.static_wi8_ai8(), _TRANSPOSED_IN_FLOAT])
+        quantizing = _quantizer(source, _NOTHING)
         ranges: dict[str, Any] = {}
         for feed in feeds:
             named = {f"args_{i}": value for i, value in enumerate(feed)}
             _widen(ranges, quantizing.calibrate({SIGNATURE: [named]}))
         if pixels:
             _pixel_ranges(ranges, source)
-        quantizing.quantize(ranges).export_model(str(made))
+        return ranges
+
+
+def quantize(content: bytes, ranges: dict[str, Any], keep: InFloat = _NOTHING) -> bytes:
+    """A float file in INT8, inputs and outputs too: weights symmetric per channel, activations per tensor.
+
+    ranges: as `calibrated` gives them. keep: what stays in float32.
+    """
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        source, made = Path(folder) / "float.tflite", Path(folder) / "int8.tflite"
+        source.write_bytes(content)
+        _quantizer(source, keep).quantize(ranges).export_model(str(made))
         return made.read_bytes()
+
+
+def _quantizer(source: Path, keep: InFloat) -> Any:
+    """Raises MissingDependencyError without the extra."""
+    try:
+        from ai_edge_quantizer import quantizer, recipe
+    except ImportError as error:
+        raise _missing() from error
+    quantizing = quantizer.Quantizer(str(source))
+    scopes = [(f"^{re.escape(name)};?$", "*") for name in keep.tensors]
+    scopes += [(".*", name) for name, floats in (("INPUT", keep.inputs), ("OUTPUT", keep.outputs)) if floats]
+    kept = [
+        {"regex": regex, "operation": operation, "algorithm_key": "no_quantize", "op_config": {}}
+        for regex, operation in scopes
+    ]
+    quantizing.load_quantization_recipe([*recipe.static_wi8_ai8(), _TRANSPOSED_IN_FLOAT, *kept])
+    return quantizing
 
 
 def float_operators(content: bytes) -> list[str]:

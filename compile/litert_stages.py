@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,8 @@ from torch import nn
 
 from edge_ad.compile import litert
 from edge_ad.compile.capture import Captured, CapturedPart
+from edge_ad.compile.layers import MAIN, Layer, layers_of
+from edge_ad.compile.litert_layers import in_float
 from edge_ad.compile.target import Calibration
 from edge_ad.detectors.base import Staged, as_tuple
 from edge_ad.errors import TargetError
@@ -31,35 +33,62 @@ def stages_of(captured: Captured, target: str) -> Staged:
 
 
 @torch.no_grad()
-def core(captured: Captured, staged: Staged, calibration: Calibration | None) -> bytes:
-    """The middle stage, in INT8 where there is a calibration. Made once for all targets of a compile."""
+def core(
+    captured: Captured, staged: Staged, calibration: Calibration | None, kept: Sequence[Layer] = ()
+) -> bytes:
+    """The middle stage, in INT8 where there is a calibration, but for the layers `kept`. Made once for all targets of a
+    compile."""
 
-    def make() -> bytes:
+    def converted() -> bytes:
         edges = as_tuple(staged.front(example(captured)))
-        content = litert.convert(staged.core, edges[: staged.core_inputs], what="the network")
-        if calibration is None:
-            return content
-        return litert.quantize(content, core_inputs(staged, calibration), pixels=staged.pixels)
+        return litert.convert(staged.core, edges[: staged.core_inputs], what="the network")
 
-    return captured.once(("litert core", calibration and calibration.count), make)
+    content = captured.once(("litert core",), converted)
+    if calibration is None:
+        return content
+
+    def ranges() -> dict[str, Any]:
+        return litert.calibrated(content, core_inputs(staged, calibration), pixels=staged.pixels)
+
+    return _quantized(captured, MAIN, content, calibration, ranges, kept)
 
 
 @torch.no_grad()
-def part(captured: Captured, name: str, calibration: Calibration | None) -> bytes:
-    """A further network, quantized on what the main one hands it. Made once for all targets of a compile."""
+def part(captured: Captured, name: str, calibration: Calibration | None, kept: Sequence[Layer] = ()) -> bytes:
+    """A further network, quantized on what the main one hands it, but for the layers `kept`. Made once for all targets
+    of a compile."""
+    held, network = captured.parts[name], captured.network
+    assert held.network is not None and network is not None
+    module = held.network
 
-    def make() -> bytes:
-        held, network = captured.parts[name], captured.network
-        assert held.network is not None and network is not None
-        content = litert.convert(held.network, (torch.zeros(held.shape),), what=f"the network '{name}'")
-        if calibration is None:
-            return content
+    def converted() -> bytes:
+        return litert.convert(module, (torch.zeros(held.shape),), what=f"the network '{name}'")
+
+    content = captured.once(("litert part", name), converted)
+    if calibration is None:
+        return content
+
+    def ranges() -> dict[str, Any]:
         feeds = (
             [feed] for batch in calibration.batches() for feed in held.inputs(_named(network, batch, held))
         )
-        return litert.quantize(content, feeds, pixels=False)
+        return litert.calibrated(content, feeds, pixels=False)
 
-    return captured.once(("litert part", name, calibration and calibration.count), make)
+    return _quantized(captured, name, content, calibration, ranges, kept)
+
+
+def _quantized(
+    captured: Captured, network: str, content: bytes, calibration: Calibration,
+    ranges: Callable[[], dict[str, Any]], kept: Sequence[Layer],
+) -> bytes:  # fmt: skip
+    """A converted network in INT8, but for those of the layers `kept` that are its own; ranges are found once."""
+    names = tuple(layer.name for layer in kept if layer.network == network)
+
+    def made() -> bytes:
+        found = captured.once(("litert ranges", network, calibration.count), ranges)
+        return litert.quantize(content, found, in_float(content, layers_of(captured), network, names))
+
+    return captured.once(("litert int8", network, calibration.count, names), made)
 
 
 def example(captured: Captured) -> torch.Tensor:

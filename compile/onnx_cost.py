@@ -13,6 +13,7 @@ from edge_ad.detectors.imported.graphs import dimensions, needs
 
 _FOLLOWS_IN_PLACE = ("Add", "Relu", "Mul", "Cast", "Pow", "Reshape", "Flatten", "Identity", "Sub")
 _FLOAT_BYTES = 4
+_COUNTED = ("Conv", "ConvTranspose", "MatMul", "Gemm")
 
 Shapes = dict[str, list[int]]
 
@@ -30,20 +31,32 @@ def count(model: onnx.ModelProto) -> Cost:
         if fixed.issuperset(node.output):
             continue
         weights = [prod(shapes.get(name, [0])) for name in node.input if name in fixed]
-        inner = [shapes.get(name, [0]) for name in node.input[:2]]
-        if node.op_type in ("Conv", "ConvTranspose"):
-            of = node.output[0] if node.op_type == "Conv" else node.input[0]
-            macs += prod(shapes.get(of, [0])) * prod(inner[1][1:])
-        elif node.op_type in ("MatMul", "Gemm"):
-            macs += (
-                prod(shapes.get(node.output[0], [0])) * inner[0][-2 if attributes(node).get("transA") else -1]
-            )
-        elif node.op_type in ("LSTM", "GRU", "RNN"):
-            macs += inner[0][0] * sum(weights[:2])
+        if node.op_type in ("LSTM", "GRU", "RNN"):
+            macs += shapes.get(node.input[0], [0])[0] * sum(weights[:2])
+        elif node.op_type in _COUNTED:
+            macs += _macs(node, shapes)
         elif node.op_type != "Add":
             continue
         parameters += sum(weights)
     return Cost(macs, parameters, _peak_bytes(model, fixed, shapes))
+
+
+def work_by_node(model: onnx.ModelProto) -> dict[str, int]:
+    """Multiply-accumulates of each convolution and matrix product, additions of each Add, by the node's name."""
+    shapes = _shapes(model)
+    macs = {node.name: _macs(node, shapes) for node in model.graph.node if node.op_type in _COUNTED}
+    return macs | {
+        node.name: prod(shapes.get(node.output[0], [0])) for node in model.graph.node if node.op_type == "Add"
+    }
+
+
+def _macs(node: onnx.NodeProto, shapes: Shapes) -> int:
+    """Of one of `_COUNTED`."""
+    data, weight = (shapes.get(name, [0]) for name in node.input[:2])
+    if node.op_type in ("Conv", "ConvTranspose"):
+        of = node.output[0] if node.op_type == "Conv" else node.input[0]
+        return prod(shapes.get(of, [0])) * prod(weight[1:])
+    return prod(shapes.get(node.output[0], [0])) * data[-2 if attributes(node).get("transA") else -1]
 
 
 def _shapes(model: onnx.ModelProto) -> Shapes:

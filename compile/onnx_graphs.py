@@ -73,13 +73,19 @@ def merged(first: onnx.ModelProto, second: onnx.ModelProto) -> onnx.ModelProto:
 def half(model: onnx.ModelProto) -> onnx.ModelProto:
     """Weights and values in float16; inputs and outputs stay as they are."""
     from onnxruntime.transformers.float16 import convert_float_to_float16
-    from onnxruntime.transformers.onnx_model import OnnxModel
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of weights that are too small for float16
         halved: onnx.ModelProto = convert_float_to_float16(model, keep_io_types=True)
-    OnnxModel.graph_topological_sort(halved.graph)  # the converter puts its casts at the end
+    sort_nodes(halved.graph)  # the converter puts its casts at the end
     return halved
+
+
+def sort_nodes(graph: onnx.GraphProto) -> None:
+    """Put each node behind those that make what it reads."""
+    from onnxruntime.transformers.onnx_model import OnnxModel
+
+    OnnxModel.graph_topological_sort(graph)
 
 
 def serialise(model: onnx.ModelProto) -> bytes:

@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 
 from edge_ad.bundle.names import shown
+from edge_ad.compile.openvino_layers import MOVES, WEIGHTED, name_layers
 from edge_ad.errors import TargetError
 from edge_ad.runtime.engines.base import Tensor
 
 # What follows the last convolution must stay exact: squares, channel means and what is made of them.
 EXACT_TYPES = ("Power", "ReduceMean")
-# What only moves values, so that they stay on the grid that they are on.
-_MOVES = ("Concat", "Pad", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Split", "Slice", "StridedSlice")
 
 
 def import_onnx(onnx: bytes) -> Any:
@@ -37,6 +36,7 @@ def import_onnx(onnx: bytes) -> Any:
     manager = Manager()
     manager.register_pass(ConstantFolding())
     manager.run_passes(model)
+    name_layers(model, onnx)
     return model
 
 
@@ -127,9 +127,9 @@ def float_operators(model: Any) -> list[str]:
     """Convolutions and matrix products whose inputs are not quantized."""
     names = []
     for op in model.get_ordered_ops():
-        if op.get_type_name() in ("Convolution", "GroupConvolution", "ConvolutionBackpropData", "MatMul"):
+        if op.get_type_name() in WEIGHTED:
             source = op.input_value(0).get_node()
-            while source.get_type_name() in _MOVES:
+            while source.get_type_name() in MOVES:
                 source = source.input_value(0).get_node()
             if source.get_type_name() != "FakeQuantize":
                 names.append(op.get_friendly_name())

@@ -16,9 +16,12 @@ from edge_ad.bundle.archive import write_bundle
 from edge_ad.bundle.atomic import write_atomic
 from edge_ad.bundle.manifest import FileEntry, Manifest
 from edge_ad.compile.assemble import Assembled, assemble
+from edge_ad.compile.board_payload import refuse_keep
 from edge_ad.compile.capture import Captured, capture, unexported
 from edge_ad.compile.integer.detectors import board_detector
 from edge_ad.compile.integer.image import Image
+from edge_ad.compile.layers import chosen as chosen_layers
+from edge_ad.compile.layers import layers_of
 from edge_ad.compile.payloads import payloads_of
 from edge_ad.compile.report.html import draw, render
 from edge_ad.compile.report.model import (
@@ -29,6 +32,7 @@ from edge_ad.compile.report.model import (
     TeacherInfo,
     report_json,
 )
+from edge_ad.compile.sensitivity.agreement import Tolerance
 from edge_ad.compile.target import ImageTarget, Precision, Target
 from edge_ad.compile.verify import Stage, verified
 from edge_ad.data.inputs import Normals, find_normals
@@ -67,6 +71,8 @@ def compile_bundle(
     precision: Precision | None = None,
     reject: float | None = None,
     threshold_range: tuple[float, float] | None = None,
+    notes: Sequence[tuple[str, str]] = (),
+    keep: tuple[str, ...] | Tolerance = (),
     stage: Stage,
 ) -> Compiled:
     """Compile the model folder `model` for `targets` into the bundle `out`, and write its HTML report beside it.
@@ -76,20 +82,16 @@ def compile_bundle(
     when the held-back inputs cannot support that rate; ParityError when the export is not the fitted network.
     reject: the stability below which a verdict is `uncertain` (`edge_ad.metrics.rejection`), None for no such verdict.
     threshold_range: thresholds, from and to, that a command may set on the device; by default around the compiled one.
+    keep: layers that stay in higher precision in int8 forms, or the tolerance that the cheapest set of them shall hold.
+    notes: further decisions for the report, (stage, sentence), such as why it is this form.
     """
-    _check_arguments(targets, precision, out)
-    detector = load_detector(model)
-    for target in targets:
-        if isinstance(target, ImageTarget):
-            board_detector(detector, target.name)  # refuses those that no board takes
-    normals = find_normals(detector.splits, data, detector.input)
-    order = np.arange(len(normals.threshold))
-    planned = calibrate_threshold(order, max_false_alarms)  # refuses what n cannot support
-    if reject is not None:
-        rejection_band(order, planned, reject)
+    detector, normals = require_possible(model, targets, data, out, max_false_alarms, precision, reject, keep)
     done = stage("capture", 1)
     captures = _captures(detector, targets)
     done()
+    for target in targets:
+        if isinstance(keep, tuple):
+            chosen_layers(layers_of(captures[target.opset]), keep, target.name)  # refuses names that are none
     members: dict[str, bytes] = {}
     images: dict[str, Image] = {}
     made: dict[str, Assembled] = {}
@@ -105,13 +107,14 @@ def compile_bundle(
             reject,
             threshold_range,
             stage,
+            keep,
         ) as form:
             for target, payload, files, image in payloads_of(detector, form, group):
                 members |= files
                 if image is not None:
                     images[target.name] = image
                 own = replace(form, target=target)
-                made[target.name] = assemble(detector, own, payload, files)
+                made[target.name] = assemble(detector, own, payload, files, notes)
     parts = [made[target.name] for target, _ in forms(targets, precision)]
     report = _report(out.stem, detector, normals, parts)
     done = stage("report and bundle", 2)
@@ -139,6 +142,26 @@ def compile_bundle(
     write_atomic(html, render(full, drawn).encode())
     done()
     return Compiled(out, digest, full, html, manifest, images)
+
+
+def require_possible(
+    model: Path, targets: Sequence[Target], data: Path, out: Path, max_false_alarms: float,
+    precision: Precision | None = None, reject: float | None = None, keep: tuple[str, ...] | Tolerance = (),
+) -> tuple[Detector, Normals]:  # fmt: skip
+    """The model and its data, when nothing that is known beforehand stands against this compile. Raises as
+    `compile_bundle` does before anything costly."""
+    _check_arguments(targets, precision, out)
+    _check_keep(targets, precision, keep)
+    detector = load_detector(model)
+    for target in targets:
+        if isinstance(target, ImageTarget):
+            board_detector(detector, target.name)  # refuses those that no board takes
+    normals = find_normals(detector.splits, data, detector.input)
+    order = np.arange(len(normals.threshold))
+    planned = calibrate_threshold(order, max_false_alarms)  # refuses what n cannot support
+    if reject is not None:
+        rejection_band(order, planned, reject)
+    return detector, normals
 
 
 def forms(targets: Sequence[Target], precision: Precision | None) -> Iterator[tuple[Target, Precision]]:
@@ -205,6 +228,19 @@ def _check_arguments(targets: Sequence[Target], precision: Precision | None, out
         raise UsageError("a bundle's name must be printable", where=repr(out.name))
     if not out.parent.is_dir():
         raise UsageError("there is no such folder", where=out.parent, hint="make it first")
+
+
+def _check_keep(
+    targets: Sequence[Target], precision: Precision | None, keep: tuple[str, ...] | Tolerance
+) -> None:
+    """Raises UsageError where nothing is quantized, TargetError for a board."""
+    if keep == ():
+        return
+    if not any(made == "int8" for _, made in forms(targets, precision)):
+        raise UsageError("--keep is for int8 forms, and none is made", hint="leave it away")
+    for target in targets:
+        if isinstance(target, ImageTarget):
+            refuse_keep(target.name, keep if isinstance(keep, tuple) else ())
 
 
 def _entries(members: dict[str, bytes]) -> dict[str, FileEntry]:

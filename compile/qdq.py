@@ -12,13 +12,15 @@ import io
 import logging
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import onnx
 
-from edge_ad.compile.onnx_graphs import constants
+from edge_ad.compile.layers import called
+from edge_ad.compile.onnx_graphs import constants, sort_nodes
+from edge_ad.detectors.imported.graphs import keep_needed
 from edge_ad.runtime.engines.base import Tensor
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -97,6 +99,95 @@ def float_operators(model: onnx.ModelProto) -> list[str]:
     ]
 
 
+def float_again(
+    quantized: onnx.ModelProto, original: onnx.ModelProto, names: Collection[str]
+) -> onnx.ModelProto:
+    """A copy of a quantized network whose layers `names` take their inputs as they are made and have the weights of
+    `original`, the float network that it was made of; all other layers stay as they were quantized.
+
+    Pooling, resizing and moves between the layer before and one of `names` are undone with it.
+    """
+    model = onnx.ModelProto()
+    model.CopyFrom(quantized)
+    weights = {node.name: node for node in original.graph.node}
+    undo = _Undoing(model.graph)
+    for node in list(model.graph.node):
+        if node.op_type not in (*WEIGHTED, "Add") or called(node.name, names) is None:
+            continue
+        for i in (0, 1):
+            constant = _initializer(original.graph, weights[node.name].input[i])
+            node.input[i] = undo.unrounded(node.input[i]) if constant is None else undo.constant(constant)
+    undo.finish()
+    return model
+
+
+class _Undoing:
+    """Values of a graph before they were rounded, with copies of what is light between."""
+
+    def __init__(self, graph: onnx.GraphProto):
+        self.graph = graph
+        self.made = {output: node for node in graph.node for output in node.output}
+        self.copies: dict[str, str] = {}
+        self.passed: set[str] = set()  # outputs of the DequantizeLinear that layers do not take any more
+
+    def unrounded(self, name: str) -> str:
+        """The tensor that `name` is without rounding on the way; what else reads that way is untouched."""
+        node = self.made.get(name)
+        if node is not None and node.op_type in ("DequantizeLinear", "QuantizeLinear"):
+            if node.op_type == "DequantizeLinear":
+                self.passed.add(name)
+            return self.unrounded(node.input[0])
+        if node is None or node.op_type not in _LIGHT:
+            return name
+        if name in self.copies:
+            return self.copies[name]
+        free = [self.unrounded(given) if given else "" for given in node.input]
+        if free == list(node.input):
+            return name
+        copy = self.graph.node.add()
+        copy.CopyFrom(node)
+        copy.name = f"{node.name}/float"
+        copy.input[:] = free
+        copy.output[:] = [f"{output}/float" if output else "" for output in node.output]
+        self.copies |= {output: f"{output}/float" for output in node.output}
+        return self.copies[name]
+
+    def constant(self, tensor: onnx.TensorProto) -> str:
+        """The tensor in this graph, under a name of its own."""
+        name = f"{tensor.name}/float"
+        if _initializer(self.graph, name) is None:
+            copy = self.graph.initializer.add()
+            copy.CopyFrom(tensor)
+            copy.name = name
+        return name
+
+    def finish(self) -> None:
+        """Each node behind what it reads, nothing left that nobody reads, and no rounding that no layer asks for."""
+        outputs = [output.name for output in self.graph.output]
+        sort_nodes(self.graph)
+        keep_needed(self.graph, outputs)
+        self.made = {output: node for node in self.graph.node for output in node.output}
+        idle = {name: self.made[name] for name in self.passed if name in self.made and not self._wanted(name)}
+        for node in self.graph.node:
+            for i, name in enumerate(node.input):
+                if name in idle and (before := self.made.get(idle[name].input[0])) is not None:
+                    node.input[i] = before.input[0]
+        keep_needed(self.graph, outputs)
+
+    def _wanted(self, name: str) -> bool:
+        """Whether a layer takes a tensor, moved at most."""
+        return any(
+            node.op_type in (*WEIGHTED, "Add")
+            or (node.op_type in (*_MOVES, "MaxPool") and any(map(self._wanted, node.output)))
+            for node in self.graph.node
+            if name in node.input
+        )
+
+
+def _initializer(graph: onnx.GraphProto, name: str) -> onnx.TensorProto | None:
+    return next((tensor for tensor in graph.initializer if tensor.name == name), None)
+
+
 _MOVES = (
     "Concat",
     "Pad",
@@ -109,6 +200,8 @@ _MOVES = (
     "Flatten",
     "Resize",
 )
+# What costs little and stands between a layer and the one before it: it goes along with a layer that is kept.
+_LIGHT = (*_MOVES, "MaxPool", "AveragePool", "GlobalAveragePool", "Relu", "LeakyRelu", "Clip")
 
 
 def _comes_from(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from edge_ad.bundle.manifest import Budget
 from edge_ad.compile.capture import OPSET, Captured
@@ -32,6 +32,7 @@ class Lowered:
     """A network in a target's own form. files: contents by name; model: the one that the engine opens; parts: those
     of the further networks that the score head calls, by name. options: the engine's, beside the target's. engine: what
     opens it on the compiling machine, the target's own unless it says another. board: for boards, what it is made of.
+    kept: the layers that stayed in higher precision because that was asked.
     """
 
     precision: Precision
@@ -43,14 +44,25 @@ class Lowered:
     options: dict[str, Any] = field(default_factory=dict)
     engine: str | None = None
     board: BoardForm | None = None
+    kept: tuple[str, ...] = ()
+
+
+class Lower(Protocol):
+    """Lowering of a captured network. keep: names of layers, or of modules around them, that stay in higher precision
+    in an int8 form (`edge_ad.compile.layers`). Raises UsageError for one that is not there, TargetError for one that
+    the target cannot keep."""
+
+    def __call__(
+        self, captured: Captured, precision: Precision, calibration: Calibration | None, keep: tuple[str, ...] = ()
+    ) -> Lowered: ...  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Target:
     """A kind of device.
 
-    lower: (captured, precision, calibration or None for fp32) -> Lowered. budget: what that costs here, and
-    whether it fits. golden_rtol, golden_basis: tolerance of golden vectors relative to the largest value, by
+    lower: (captured, precision, calibration or None for fp32, layers to keep) -> Lowered. budget: what that costs here,
+    and whether it fits. golden_rtol, golden_basis: tolerance of golden vectors relative to the largest value, by
     precision, and where it comes from; golden: where that is measured on the payload itself, from its files and the
     golden inputs. options: the engine's, written into the payload. precisions: the first one is the default; also:
     those that a bundle holds beside it, each as a payload of its own. opset: of the ONNX that `lower` is given.
@@ -62,7 +74,7 @@ class Target:
     engine: str
     precisions: tuple[Precision, ...]
     scheme: str
-    lower: Callable[[Captured, Precision, Calibration | None], Lowered]
+    lower: Lower
     budget: Callable[[Lowered], Budget]
     golden_rtol: dict[Precision, float]
     golden_basis: dict[Precision, str]

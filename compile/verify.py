@@ -15,7 +15,11 @@ from edge_ad.compile import board_payload
 from edge_ad.compile.accuracy import measure
 from edge_ad.compile.capture import Captured, Parity, check_parity
 from edge_ad.compile.latency import Latency, compare
+from edge_ad.compile.opening import open_lowered as open_lowered
 from edge_ad.compile.scores import Scores, batches, run, score
+from edge_ad.compile.sensitivity.agreement import Tolerance
+from edge_ad.compile.sensitivity.plan import find_plan
+from edge_ad.compile.sensitivity.report import PrecisionPlan
 from edge_ad.compile.target import Calibration, ImageTarget, Lowered, Precision, Target
 from edge_ad.data.inputs import Labelled, Normals, find_labelled
 from edge_ad.detectors.base import Detector
@@ -23,9 +27,7 @@ from edge_ad.metrics.drift import drift
 from edge_ad.metrics.evaluation import TestFigures
 from edge_ad.metrics.rejection import rejection_band
 from edge_ad.metrics.threshold import allowed_thresholds, calibrate_threshold, reference_quantiles
-from edge_ad.runtime.engines import open_model
 from edge_ad.runtime.engines.base import Engine, EngineInfo, Tensor
-from edge_ad.runtime.engines.image import ImageEngine
 
 N_PARITY = 4
 Stage = Callable[[str, int], Callable[[], None]]  # (what, how many) -> called once for each one done
@@ -55,7 +57,9 @@ class TestScores:
 
 @dataclass(frozen=True)
 class Verified:
-    """Everything that is known of one compiled payload. latency: None for boards, which this machine is none of."""
+    """Everything that is known of one compiled payload. latency: None for boards, which this machine is none of.
+    plan: the layers that were searched to stay in higher precision. price: the fully quantized network's latency in
+    place of the float one's, where layers were kept."""
 
     target: Target
     float_: Form
@@ -67,6 +71,8 @@ class Verified:
     latency: Latency | None
     engine: EngineInfo
     golden_inputs: list[Tensor]
+    plan: PrecisionPlan | None = None
+    price: Latency | None = None
 
 
 @contextmanager
@@ -81,9 +87,11 @@ def verified(
     reject: float | None,
     threshold_range: tuple[float, float] | None,
     stage: Stage,
+    keep: tuple[str, ...] | Tolerance = (),
 ) -> Iterator[Verified]:
     """Lower for a target, prove float parity first, quantize, calibrate the threshold, measure drift.
 
+    keep: layers that stay in higher precision in an int8 form, or the tolerance that the cheapest set of them holds.
     targets: one, or several boards' whose results are the same to the bit. The engines stay open inside the context.
     Raises ParityError before anything is quantized when the export is not the fitted network, BudgetError for boards
     that it does not fit.
@@ -96,25 +104,32 @@ def verified(
     with tempfile.TemporaryDirectory(prefix="edge-ad-") as folder:
         done = stage("export and float parity", min(N_PARITY, len(normals.calibration)))
         float_lowered = target.lower(captured, "fp32", None)
-        float_engine = _open(target, float_lowered, Path(folder) / "float")
+        float_engine = open_lowered(target, float_lowered, Path(folder) / "float")
         parity = check_parity(detector, float_engine, _ticking(_first(calibration(), N_PARITY), done))
+        plan = price = None
         if precision == "fp32":
             lowered, engine = float_lowered, float_engine
         else:
             done = stage("quantize", len(normals.calibration) * (1 + len(captured.parts)))
             inputs = Calibration(lambda: _ticking(calibration(), done), len(normals.calibration))
-            lowered = target.lower(captured, precision, inputs)
+            if isinstance(keep, Tolerance) and precision == "int8":
+                plan = find_plan(detector, target, captured, inputs, normals, keep, float_engine, stage)
+                names = tuple(plan.kept)
+            else:
+                names = keep if isinstance(keep, tuple) and precision == "int8" else ()
+            lowered = target.lower(captured, precision, inputs, names)
+            if plan is not None:
+                lowered = replace(lowered, decisions=[*lowered.decisions, *plan.told()])
             if lowered.board is not None:
                 boards = [board for board in targets if isinstance(board, ImageTarget)]
                 board_payload.require_fit(captured, lowered, inputs, boards)
-            engine = _open(target, lowered, Path(folder) / "compiled")
+            engine = open_lowered(target, lowered, Path(folder) / "compiled")
         done = stage("calibrate the threshold", 2 * (len(normals.calibration) + len(normals.threshold)))
-        float_ = _form(detector, float_lowered, float_engine, normals, done)
-        if lowered.board is None:
-            compiled = _form(detector, lowered, engine, normals, done)
-        else:
-            compiled = _board_form(detector, target, lowered, engine, Path(folder) / "scored", normals, done)
-        engine, taken = compiled.engine, _taken(detector, compiled.lowered)
+        float_ = at_work(
+            detector, target, float_lowered, float_engine, Path(folder) / "float-scored", normals, done
+        )
+        compiled = at_work(detector, target, lowered, engine, Path(folder) / "scored", normals, done)
+        engine, given = compiled.engine, taken(detector, compiled.lowered)
         threshold = calibrate_threshold(compiled.normal.scores, max_false_alarms)
         thresholds = Thresholds(
             float_=calibrate_threshold(float_.normal.scores, max_false_alarms),
@@ -125,13 +140,16 @@ def verified(
         )
         float_ = replace(float_, head=detector.finish_head(float_.head, thresholds.float_))
         latency = None
+        compiled = settled(detector, target, lowered, compiled, threshold, Path(folder) / "settled")
         if lowered.board is None:
-            compiled = replace(compiled, head=detector.finish_head(compiled.head, threshold))
             done = stage("compare latency", 1)
             latency = compare(float_engine, engine, next(calibration()))
+            if lowered.kept:
+                whole = open_lowered(
+                    target, target.lower(captured, precision, inputs), Path(folder) / "whole"
+                )
+                price = compare(whole, engine, next(calibration()))
             done()
-        else:
-            compiled = _settled(detector, target, lowered, compiled, threshold, Path(folder) / "settled")
         yield Verified(
             target=target,
             float_=float_,
@@ -142,57 +160,44 @@ def verified(
             test=_test(data, detector, float_, compiled, thresholds, stage),
             latency=latency,
             engine=engine.describe(),
-            golden_inputs=_golden_inputs(taken, list(_first(batches(normals.threshold, taken), 2))),
+            golden_inputs=_golden_inputs(given, list(_first(batches(normals.threshold, given), 2))),
+            plan=plan,
+            price=price,
         )
 
 
-def _open(target: Target, lowered: Lowered, folder: Path) -> Engine:
-    folder.mkdir()
-    for name, content in lowered.files.items():
-        (folder / name).write_bytes(content)
-    if lowered.board is not None:
-        return ImageEngine(folder / lowered.model, **lowered.options, parts=lowered.board.parts)
-    parts = {name: folder / file for name, file in lowered.parts.items()}
-    engine = lowered.engine or target.engine
-    return open_model(engine, folder / lowered.model, {**target.options, **lowered.options}, parts)
-
-
-def _form(
-    detector: Detector, lowered: Lowered, engine: Engine, normals: Normals, done: Callable[[], None]
-) -> Form:
-    """Head from the calibration split, scores of the threshold split, both with this form's own outputs."""
-    outputs = run(engine, batches(normals.calibration, detector.input), done)
-    head = detector.fit_head(outputs, engine.parts)
-    normal = score(engine, head, batches(normals.threshold, detector.input), done)
-    return Form(lowered, engine, head, normal)
-
-
-def _board_form(
+def at_work(
     detector: Detector, target: Target, lowered: Lowered, engine: Engine, folder: Path, normals: Normals,
     done: Callable[[], None],
 ) -> Form:  # fmt: skip
-    """The same by the board's engine: the head is fitted on what the image's integers stand for, then becomes a part of
-    the image."""
-    form = lowered.board
-    assert form is not None
-    spec = _taken(detector, lowered)
-    outputs = (form.dequantized(made) for made in run(engine, batches(normals.calibration, spec), done))
-    finished, head = board_payload.finish(lowered, detector.fit_head(outputs, engine.parts))
-    engine = _open(target, finished, folder)
-    normal = score(engine, head, batches(normals.threshold, spec), done)
-    return Form(finished, engine, head, normal)
+    """Head from the calibration split, scores of the threshold split, both with this form's own outputs.
+
+    engine: of `lowered`. On boards the head is fitted on what the image's integers stand for, then becomes a part of
+    the image, which is opened in the new folder `folder`.
+    """
+    spec, board = taken(detector, lowered), lowered.board
+    outputs = run(engine, batches(normals.calibration, spec), done)
+    if board is None:
+        head = detector.fit_head(outputs, engine.parts)
+    else:
+        head = detector.fit_head((board.dequantized(made) for made in outputs), engine.parts)
+        lowered, head = board_payload.finish(lowered, head)
+        engine = open_lowered(target, lowered, folder)
+    return Form(lowered, engine, head, score(engine, head, batches(normals.threshold, spec), done))
 
 
-def _settled(
+def settled(
     detector: Detector, target: Target, lowered: Lowered, compiled: Form, threshold: Threshold, folder: Path
 ) -> Form:
-    """A board's form once its threshold is known: another image where that changes the head. lowered: without it."""
+    """A form once its threshold is known: of a board another image where that changes the head. lowered: without it."""
+    if lowered.board is None:
+        return replace(compiled, head=detector.finish_head(compiled.head, threshold))
     fitted = HeadSpec.model_validate(compiled.head.params["fitted"])
     settled = detector.finish_head(fitted, threshold)
     if settled == fitted:
         return compiled
     finished, head = board_payload.finish(lowered, settled)
-    return replace(compiled, lowered=finished, engine=_open(target, finished, folder), head=head)
+    return replace(compiled, lowered=finished, engine=open_lowered(target, finished, folder), head=head)
 
 
 def _test(
@@ -204,14 +209,14 @@ def _test(
         return None
     done = stage(f"score the test {detector.input.noun}s", 2 * len(labelled.items))
     before, after = (
-        score(form.engine, form.head, batches(labelled.inputs, _taken(detector, form.lowered)), done)
+        score(form.engine, form.head, batches(labelled.inputs, taken(detector, form.lowered)), done)
         for form in (float_, compiled)
     )
     figures = measure(labelled, before, after, thresholds, int(float_.head.params.get("pad", 0)))
     return TestScores(labelled, before, after, figures)
 
 
-def _taken(detector: Detector, lowered: Lowered) -> InputSpec:
+def taken(detector: Detector, lowered: Lowered) -> InputSpec:
     """What a form takes: the detector's input, unless it holds some of the preprocessing itself."""
     board = lowered.board
     return detector.input if board is None or board.taken is None else board.taken

@@ -52,6 +52,10 @@ class BudgetError(TargetError):
     """A payload that does not fit its target."""
 
 
+class SweepError(EdgeAdError):
+    """A sweep's folder, journal or executor that cannot be used."""
+
+
 class EngineError(EdgeAdError):
     """An inference engine that is missing, or refuses a payload."""
 

@@ -27,8 +27,9 @@ NANO = TensorRt("8.2", opset=13, int8=False, uint8_inputs=False)
 
 
 def lower(
-    device: TensorRt, captured: Captured, precision: Precision, calibration: Calibration | None
-) -> Lowered:
+    device: TensorRt, captured: Captured, precision: Precision, calibration: Calibration | None,
+    keep: tuple[str, ...] = (),
+) -> Lowered:  # fmt: skip
     """One ONNX file that keeps TensorRT's rules. Raises TargetError naming the node that would break one."""
     flags = {"int8": "--int8 --fp16", "fp16": "--fp16", "fp32": ""}[precision]
     notes = [
@@ -44,8 +45,9 @@ def lower(
         "--saveEngine=network.engine",
     ]
     return lower_onnx(
-        captured, precision, calibration, quantize=_quantize, check=partial(_check, device), notes=notes
-    )
+        captured, precision, calibration, keep, quantize=_quantize, check=partial(_check, device), notes=notes,
+        where=f"TensorRT {device.version}", higher="FP16, without Q and DQ",
+    )  # fmt: skip
 
 
 def _quantize(model: onnx.ModelProto, feeds: Feeds, count: int) -> onnx.ModelProto:

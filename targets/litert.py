@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from edge_ad.compile import litert, openvino_ir
 from edge_ad.compile import litert_stages as stages
 from edge_ad.compile.capture import Captured
 from edge_ad.compile.cost import Cost, count
+from edge_ad.compile.layers import Layer, chosen, layers_of, told
 from edge_ad.compile.target import Calibration, Lowered, Precision, Target
 from edge_ad.detectors.base import Staged, as_tuple
 from edge_ad.runtime.engines.base import Tensor
@@ -24,51 +26,62 @@ MODEL = "network.tflite"
 _FLOOR = 1e-3  # of a golden tolerance: float32 sums in another order
 
 
-def lower(captured: Captured, precision: Precision, calibration: Calibration | None) -> Lowered:
+def lower(
+    captured: Captured, precision: Precision, calibration: Calibration | None, keep: tuple[str, ...] = ()
+) -> Lowered:
     """Torch to .tflite, stage by stage; the middle one quantized, inputs and outputs too, when `precision` is int8."""
-    return lower_at(captured, precision, calibration, _cost(captured, precision))
+    cost = captured.once(("litert cost", precision), lambda: _cost(captured, precision))
+    return lower_at(captured, precision, calibration, cost, keep)
 
 
 def lower_at(
-    captured: Captured, precision: Precision, calibration: Calibration | None, cost: Cost
-) -> Lowered:
+    captured: Captured, precision: Precision, calibration: Calibration | None, cost: Cost,
+    keep: tuple[str, ...] = (),
+) -> Lowered:  # fmt: skip
     """`lower` at a cost that is known, for a network that was not exported as ONNX, which it is counted on."""
     staged = stages.stages_of(captured, "litert")
     calibration = calibration if precision == "int8" else None
+    kept = chosen(layers_of(captured), keep if calibration is not None else (), "litert")
     with torch.no_grad():
-        files, decisions = _files(captured, staged, calibration)
+        files, decisions = _files(captured, staged, calibration, kept)
     for name in captured.parts:
-        files[f"{name}.tflite"] = stages.part(captured, name, calibration)
+        files[f"{name}.tflite"] = stages.part(captured, name, calibration, kept)
         decisions.append(f"The score head calls a further network, '{name}', compiled in the same way.")
+    decisions += told(kept, "float32")
     options: dict[str, Any] = {"outputs": list(captured.outputs), "precision": precision}
     options |= {stage: f"{stage}.tflite" for stage in ("front", "tail") if f"{stage}.tflite" in files}
     options |= {"part_outputs": {name: list(part.outputs) for name, part in captured.parts.items()}}
     parts = {name: f"{name}.tflite" for name in captured.parts}
-    return Lowered(precision, files, MODEL, cost, decisions, parts, options)
+    names = tuple(layer.name for layer in kept)
+    return Lowered(precision, files, MODEL, cost, decisions, parts, options, kept=names)
 
 
 def _files(
-    captured: Captured, staged: Staged, calibration: Calibration | None
+    captured: Captured, staged: Staged, calibration: Calibration | None, kept: Sequence[Layer]
 ) -> tuple[dict[str, bytes], list[str]]:
-    core = stages.core(captured, staged, calibration)
+    core = stages.core(captured, staged, calibration, kept)
     decisions = []
     if calibration is not None:
-        kept = litert.float_operators(core)
+        floats = litert.float_operators(core)
         decisions = [
             f"INT8 ranges from {calibration.count} normal {captured.input.noun}s; weights symmetric per channel, "
             "inputs and outputs INT8 too: the file is what microcontrollers take.",
             "What comes before and what makes the score of its outputs stays in float32, in files of their own.",
-            f"Operators kept in float32: {', '.join(kept) if kept else 'none'}.",
+            f"Operators kept in float32: {', '.join(floats) if floats else 'none'}.",
         ]
     given = stages.example(captured)
     edges = as_tuple(staged.front(given))
     files = {MODEL: core}
     if not _only_casts(staged.front):
-        files["front.tflite"] = litert.convert(staged.front, (given,), what="what comes before the network")
+        files["front.tflite"] = captured.once(
+            ("litert front",),
+            lambda: litert.convert(staged.front, (given,), what="what comes before the network"),
+        )
     if staged.tail is not None:
-        made = as_tuple(staged.core(*edges[: staged.core_inputs]))
-        files["tail.tflite"] = litert.convert(
-            staged.tail, (*made, *edges[staged.core_inputs :]), what="what makes the score"
+        made, tail = as_tuple(staged.core(*edges[: staged.core_inputs])), staged.tail
+        rest = (*made, *edges[staged.core_inputs :])
+        files["tail.tflite"] = captured.once(
+            ("litert tail",), lambda: litert.convert(tail, rest, what="what makes the score")
         )
     return files, decisions
 

@@ -14,15 +14,20 @@ _NOTES = [
 ]
 
 
-def lower(captured: Captured, precision: Precision, calibration: Calibration | None) -> Lowered:
+def lower(
+    captured: Captured, precision: Precision, calibration: Calibration | None, keep: tuple[str, ...] = ()
+) -> Lowered:
     """One ONNX file, quantized by nncf when `precision` is int8."""
     return lower_onnx(
         captured,
         precision,
         calibration,
+        keep,
         quantize=quantize_for_cpu,
         check=lambda model, name: None,
         notes=_NOTES,
+        where="onnx-cpu",
+        higher="float32",
     )
 
 

@@ -85,12 +85,15 @@ def render(report: Report, drawn: Mapping[str, Drawn] | None = None) -> str:
     sections = [
         _section(report, payload, pictures.get(payload.target, Drawn())) for payload in report.payloads
     ]
-    template = resources.files("edge_ad.compile.report").joinpath("report.html.j2").read_text("utf-8")
-    text: str = (
-        _environment()
-        .from_string(template)
-        .render(report=report, sections=sections, words_of=words.nouns(report.data.noun))
-    )
+    return fill("report.html.j2", report=report, sections=sections, words_of=words.nouns(report.data.noun))
+
+
+def fill(template: str, package: str = "edge_ad.compile.report", **values: Any) -> str:
+    """A template file of `package`, with the style that all reports share as `style`. Raises MissingDependencyError
+    without jinja2."""
+    source = resources.files(package).joinpath(template).read_text("utf-8")
+    style = resources.files("edge_ad.compile.report").joinpath("style.css").read_text("utf-8")
+    text: str = _environment().from_string(source).render(style=style, **values)
     return text
 
 

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 
 from edge_ad.bundle.manifest import Budget, Drift, Finite, Sha256, Spec, Thresholds
+from edge_ad.compile.sensitivity.report import PrecisionPlan
 from edge_ad.metrics.evaluation import TestFigures
 
 SCHEMA = "edge-ad/report/1"
@@ -108,6 +109,10 @@ class PayloadReport(Spec):
         default=False,
         description="whether another machine than the target's verified it, so that speed says nothing",
     )
+    precision_plan: PrecisionPlan | None = Field(
+        default=None,
+        description="search for the layers to keep in higher precision; null where none was asked for",
+    )
     decisions: list[Decision] = Field(default=[], description="what was decided and why")
     warnings: list[str] = Field(default=[], description="what the user should know")
 
@@ -124,6 +129,14 @@ class Measurement(Spec):
     runs: Annotated[int, Field(gt=0)] = Field(description="pairs of runs")
     threads: Annotated[int, Field(gt=0)] = Field(description="threads of the engine")
     isa: str = Field(description="instruction set of the CPU")
+    int8_us: Microseconds | None = Field(
+        default=None,
+        description="median latency with every layer quantized, microseconds; null where no layer was kept",
+    )
+    price: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+        default=None,
+        description="median of compiled / fully quantized over pairs of runs: what the kept layers cost; else null",
+    )
 
 
 class Report(Spec):

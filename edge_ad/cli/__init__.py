@@ -17,7 +17,9 @@ from edge_ad.errors import EdgeAdError
 _COMMANDS = {
     "fit": "Fit a detector on normal data: images, LiDAR scans or series.",
     "import": "Make a model folder of a network that was fitted elsewhere (ONNX).",
+    "prune": "Remove channels from a fitted detector, and teach it again what it knew.",
     "compile": "Compile a fitted detector for one or more targets, into one bundle.",
+    "sweep": "Measure many forms of a detector, and pick by a budget and a tolerance.",
     "keygen": "Make a pair of keys to sign bundles with.",
     "sign": "Sign a bundle, so that devices can refuse any other.",
     "inspect": "Show what is in a bundle: thresholds, drift, budget, decisions.",

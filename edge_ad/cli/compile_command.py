@@ -10,15 +10,18 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from edge_ad.cli.budget_options import asked_of, budget_options
+from edge_ad.cli.keep_options import AUTO, keep_of, keep_options
 from edge_ad.cli.options import Rate, errors, out, print_json, read_password, stages
 from edge_ad.errors import UsageError
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+    from edge_ad.cli.compile_search import Found
     from edge_ad.compile.integer.image import Image
     from edge_ad.compile.pipeline import Compiled
-    from edge_ad.compile.target import Target
+    from edge_ad.compile.target import Precision, Target
 
 
 @click.command("compile")
@@ -39,6 +42,8 @@ if TYPE_CHECKING:
 @click.option("--out", "out_", type=click.Path(path_type=Path), help="Bundle to write, NAME.edgead.")
 @click.option("--precision", type=click.Choice(["int8", "fp16", "fp32"]),
               help="Number format (default: the target's own, mostly int8; Jetsons get fp16 beside it).")  # fmt: skip
+@budget_options
+@keep_options
 @click.option("--head", type=click.Choice(["mse", "value", "max"]),
               help="Score of a .tflite network: mse between input and output, the value of an output of one, or the "
               "output's max (default: by their shapes).")  # fmt: skip
@@ -56,9 +61,10 @@ if TYPE_CHECKING:
               help="Print the whole report as JSON (docs/report.md); for .tflite as `inspect --json`.")  # fmt: skip
 def command(
     model: Path, target_names: tuple[str, ...], data: Path | None, max_false_alarms: float | None,
-    reject: float | None, threshold_range: tuple[float, float] | None, out_: Path | None, precision: str | None,
+    reject: float | None, threshold_range: tuple[float, float] | None, out_: Path | None, precision: Precision | None,
+    speedup: float | None, max_auroc_drop: float | None, flash_kb: float | None, ram_kb: float | None,
     head: str | None, sign_key: Path | None, password_file: Path | None, emit_c: Path | None,
-    no_stripes: bool, plan: bool, as_json: bool,
+    no_stripes: bool, plan: bool, as_json: bool, keep: tuple[str, ...], max_score_drift: float | None,
 ) -> None:  # fmt: skip
     """Compile a fitted detector, or a full-INT8 .tflite file, into one bundle.
 
@@ -66,21 +72,34 @@ def command(
     inputs, and its threshold calibrated anew for the compiled form. Beside NAME.edgead a report NAME.html is
     written.
 
+    With a budget (--speedup, --flash-kb, --ram-kb) or a tolerance (--max-auroc-drop) the form is searched for one
+    target: its precisions first, then pruning by growing shares, until one meets them; exit 3 when none does. What was
+    tried is kept in NAME.sweep, where the same command goes on.
+
     A .tflite file, for microcontrollers: lowered to a model image whose results equal LiteRT's reference kernels to
     the bit. A threshold needs --data normals.npy and --max-false-alarms.
     """
     from edge_ad import targets
     from edge_ad.bundle.signature import read_private_key
+    from edge_ad.cli.compile_search import Found, find_form
+    from edge_ad.compile.pipeline import require_possible
 
+    asked = asked_of(speedup, max_auroc_drop, flash_kb, ram_kb)
     chosen = [targets.get(name) for name in target_names]
+    automatic = AUTO in keep
+    kept = keep_of(keep, max_score_drift, max_auroc_drop if automatic else None)
     if no_stripes:
         chosen = [_without_stripes(target) for target in chosen]
     key = None if sign_key is None else read_private_key(sign_key, read_password(password_file))
     if key is not None and out_ is None:
         raise UsageError("--sign needs --out: there is no bundle to sign")
     if model.suffix.lower() == ".tflite":
+        if asked:
+            raise UsageError("a budget is for fitted models: a .tflite file has one form")
         if out_ is None and emit_c is None:
             raise UsageError("say what to write", hint="--out NAME.edgead, or --emit-c FOLDER")
+        if kept:
+            raise UsageError(f"{model} is quantized already: --keep is for fitted models")
         calibration = _Calibration(max_false_alarms, reject, threshold_range)
         _compile_tflite(model, chosen, data, calibration, out_, head, emit_c, plan, as_json)
         _sign(out_, key)
@@ -95,7 +114,18 @@ def command(
     if data is None or max_false_alarms is None or out_ is None:
         raise UsageError("a fitted model's compile needs --data, --max-false-alarms and --out")
     calibration = _Calibration(max_false_alarms, reject, threshold_range)
-    _compile_folder(model, chosen, data, calibration, out_, precision, emit_c, plan, as_json)
+    found = Found(model, precision, kept, ())
+    if asked.has_budget or (asked and not automatic):
+        if len(chosen) != 1 or precision is not None:
+            raise UsageError(
+                "a budget is for one target, and the search chooses the precision",
+                hint="name one --target and leave --precision out",
+            )
+        if no_stripes:
+            raise UsageError("--no-stripes costs memory, and is not searched with", hint="leave it out")
+        require_possible(model, chosen, data, out_, max_false_alarms, reject=reject, keep=kept)
+        found = find_form(model, chosen[0], data, out_, asked, kept, errors if as_json else out)
+    _compile_folder(found, chosen, data, calibration, out_, emit_c, plan, as_json)
     _sign(out_, key)
 
 
@@ -124,7 +154,7 @@ class _Calibration(NamedTuple):
 
 
 def _compile_folder(
-    model: Path, chosen: list[Target], data: Path, calibration: _Calibration, bundle: Path, precision: str | None,
+    found: Found, chosen: list[Target], data: Path, calibration: _Calibration, bundle: Path,
     emit_c: Path | None, plan: bool, as_json: bool,
 ) -> None:  # fmt: skip
     from edge_ad.compile.pipeline import compile_bundle
@@ -133,7 +163,8 @@ def _compile_folder(
     # Libraries that print belong on standard error: standard output is the report's.
     with stages() as stage, contextlib.redirect_stdout(sys.stderr):
         made = compile_bundle(
-            model, chosen, data, bundle, precision=precision, stage=stage, **calibration._asdict()  # type: ignore[arg-type]
+            found.model, chosen, data, bundle, precision=found.precision, keep=found.keep, notes=found.notes,
+            stage=stage, **calibration._asdict(),  # type: ignore[arg-type]
         )  # fmt: skip
     if plan:
         for name, image in made.images.items():
@@ -151,6 +182,8 @@ def _compile_folder(
         out.print(f"[bold]{payload.target}[/bold] ({payload.precision}, {payload.isa})")
         for point in (text.headline, *text.points):
             out.print(f"  - {point.text}", soft_wrap=True, markup=False)
+        for line in () if payload.precision_plan is None else payload.precision_plan.told():
+            out.print(f"  {line}", soft_wrap=True, markup=False)
         if payload.target in made.images:
             stripes = [d.text for d in payload.decisions if d.text.startswith(STRIPES)]
             for line in (*budget_lines(payload.budget), *stripes):

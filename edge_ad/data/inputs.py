@@ -82,6 +82,16 @@ def find_normals(splits: BaseModel, root: Path, spec: InputSpec) -> Normals:
     raise ModelError(f"has no splits that fit its inputs ({spec.modality})", hint="fit it again")
 
 
+def fit_inputs(splits: BaseModel, root: Path, spec: InputSpec) -> Inputs:
+    """The inputs that a model was fitted on, where they lie in `root` now. Raises as `find_normals` does."""
+    if isinstance(splits, SeriesSplits) and spec.window is not None:
+        return _windows(find_series_splits(splits, root, spec.window).fit)
+    if isinstance(splits, Splits) and spec.modality in FILE_KINDS:
+        kind = FILE_KINDS[spec.modality]
+        return _files(find_splits(splits, root, kind).fit, kind)
+    raise ModelError(f"has no splits that fit its inputs ({spec.modality})", hint="fit it again")
+
+
 def find_labelled(root: Path, spec: InputSpec) -> Labelled:
     """The labelled inputs below `root`/test, for reports and nothing else; none without that folder."""
     if spec.window is not None:

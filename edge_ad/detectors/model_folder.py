@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -133,3 +134,14 @@ def begin_fit(out: Path, *, restart: bool) -> Path:
 def end_fit(out: Path) -> None:
     """The fit is whole: nothing remains of it but the model."""
     shutil.rmtree(out / UNFINISHED)
+
+
+def model_digest(folder: Path) -> str:
+    """sha256 of a fitted model: of its description and its weights. Raises ModelError when they cannot be read."""
+    digest = hashlib.sha256()
+    try:
+        for path in (folder / MODEL_FILE, folder / WEIGHTS_FILE):
+            digest.update(path.read_bytes())
+    except OSError as error:
+        raise ModelError(f"cannot be read ({error.strerror})", where=folder) from error
+    return digest.hexdigest()

@@ -18,7 +18,7 @@ from edge_ad.compile import board_payload
 from edge_ad.compile.capture import capture
 from edge_ad.compile.scores import Scores, batches, score
 from edge_ad.compile.target import Calibration, Lowered
-from edge_ad.compile.verify import _open
+from edge_ad.compile.verify import open_lowered
 from edge_ad.data.inputs import find_normals
 from edge_ad.detectors.autoencoder.config import PRESETS
 from edge_ad.detectors.autoencoder.detector import Autoencoder
@@ -67,7 +67,7 @@ def _measure(detector: Autoencoder, work: Path, data: Path) -> None:
         forms.append((f"{name} {precision}", lowered, head))
     held: dict[str, Scores] = {}
     for number, (name, lowered, head) in enumerate(forms):
-        engine = _open(targets.get(name.split()[0]), lowered, work / f"{detector.config.preset}-{number}")
+        engine = open_lowered(targets.get(name.split()[0]), lowered, work / f"{detector.config.preset}-{number}")
         held[name] = score(engine, head, batches(normals.threshold, detector.input))
         clips = {
             kind: [

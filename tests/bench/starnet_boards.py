@@ -27,7 +27,7 @@ from edge_ad.compile import board_payload  # noqa: E402
 from edge_ad.compile.capture import capture  # noqa: E402
 from edge_ad.compile.scores import batches, run  # noqa: E402
 from edge_ad.compile.target import Calibration  # noqa: E402
-from edge_ad.compile.verify import _open  # noqa: E402
+from edge_ad.compile.verify import open_lowered  # noqa: E402
 from edge_ad.data.inputs import find_normals  # noqa: E402
 from edge_ad.detectors.starnet.config import SCORES  # noqa: E402
 from edge_ad.firmware_bridge.boards import find  # noqa: E402
@@ -74,7 +74,7 @@ class _Figures:
 
 def _float(detector, calibration, root: Path) -> _Figures:
     target = targets.get("openvino-cpu")
-    engine = _open(target, target.lower(capture(detector), "fp32", None), root / "float")
+    engine = open_lowered(target, target.lower(capture(detector), "fp32", None), root / "float")
     head = _searching(detector.fit_head(run(engine, calibration), engine.parts))
     print("float:", detector.decisions()[-1][1])
     return _Figures(head, lambda x: evaluate(head, engine.infer(x), engine.parts).also)
@@ -84,12 +84,12 @@ def _board(detector, calibration, root: Path) -> _Figures:
     target = targets.get("posix")
     given = Calibration(lambda: iter(calibration), len(calibration))
     lowered = target.lower(capture(detector), "int8", given)
-    engine = _open(target, lowered, root / "board")
+    engine = open_lowered(target, lowered, root / "board")
     outputs = (lowered.board.dequantized(made) for made in run(engine, calibration))
     head = _searching(detector.fit_head(outputs, engine.parts))
     print("board:", detector.decisions()[-1][1])
     finished, _ = board_payload.finish(lowered, head)
-    scored = _open(target, finished, root / "scored")
+    scored = open_lowered(target, finished, root / "scored")
     return _Figures(head, lambda x: finished.board.dequantized(scored.infer(x)), finished.board)
 
 

@@ -14,7 +14,7 @@ from edge_ad import targets
 from edge_ad.compile.capture import capture
 from edge_ad.compile.scores import batches, run
 from edge_ad.compile.target import Calibration
-from edge_ad.compile.verify import _open
+from edge_ad.compile.verify import open_lowered
 from edge_ad.data.inputs import find_normals
 from edge_ad.data.scan_corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from edge_ad.data.scenes import make_scenes
@@ -100,7 +100,7 @@ def _print(detector, root: Path, tests: Sequence[Path], repeats: int) -> None:
     for precision in ("fp32", "int8"):
         given = Calibration(lambda: iter(calibration), len(calibration))
         lowered = target.lower(captured, precision, given if precision == "int8" else None)
-        engine = _open(target, lowered, root / precision)
+        engine = open_lowered(target, lowered, root / precision)
         head = detector.fit_head(run(engine, calibration), engine.parts)
         head = head.model_copy(update={"params": {**head.params, "search": True}})
         print(precision, *(d[1] for d in detector.decisions()), sep="\n  ", flush=True)

@@ -14,7 +14,7 @@ from edge_ad.compile import board_payload
 from edge_ad.compile.capture import Captured, capture
 from edge_ad.compile.scores import batches, run
 from edge_ad.compile.target import Calibration, Precision
-from edge_ad.compile.verify import _open
+from edge_ad.compile.verify import open_lowered
 from edge_ad.data.inputs import find_normals
 from edge_ad.detectors import load_detector
 from edge_ad.detectors.autoencoder.config import PRESETS, AutoencoderConfig
@@ -138,7 +138,7 @@ def test_every_target_restores_and_scores_alike(
     head = fitted.fit_head([], {})
     if lowered.board is not None:
         lowered, head = board_payload.finish(lowered, head)
-    engine = _open(targets.get(target), lowered, tmp_path / "payload")
+    engine = open_lowered(targets.get(target), lowered, tmp_path / "payload")
     strange = vectors(ANOMALIES, 5)
     strange[:, :20] = vectors(ANOMALIES, 7)[:, :20]  # what no mixture of the causes gives
     inputs = [preprocess(fitted.input.preprocess, row[None]) for row in (*vectors(ANOMALIES, 6), *strange)]

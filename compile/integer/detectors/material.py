@@ -59,4 +59,5 @@ class Material:
         """Any other piece of a network in INT8, for detectors that are cut otherwise. feeds: calibration inputs of it,
         each a float tensor per input in order."""
         content = litert.convert(network, examples, what=what)
-        return Quantized.of(litert.quantize(content, feeds, pixels=pixels), where=f"the INT8 form of {what}")
+        ranges = litert.calibrated(content, feeds, pixels=pixels)
+        return Quantized.of(litert.quantize(content, ranges), where=f"the INT8 form of {what}")

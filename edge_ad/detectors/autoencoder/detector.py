@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
 from torch import nn
 
 from edge_ad.bundle.manifest import DetectorInfo, HeadSpec, InputSpec, Threshold
@@ -24,6 +25,7 @@ from edge_ad.detectors.model_folder import (
     read_tensors,
     write_model,
 )
+from edge_ad.detectors.widths import check_joined, is_pruned, take_widths
 from edge_ad.runtime.engines.base import Engine
 from edge_ad.runtime.series.log_mel import LogMelFront, log_mel_front
 
@@ -114,8 +116,14 @@ class Autoencoder:
             spec = InputSpec.model_validate(described["input"])
             splits = SeriesSplits.model_validate(described["splits"])
             body = Body(spec.shape[1] * spec.shape[2], config.widths, config.latent)
-            load_modules(read_tensors(folder), body=body)
-            return cls(config, splits, spec, body, described["fit"])
+            tensors = read_tensors(folder)
+            if is_pruned(described["fit"]):
+                take_widths(tensors, body=body)
+            load_modules(tensors, body=body)
+            found = cls(config, splits, spec, body, described["fit"])
+            if is_pruned(described["fit"]):
+                check_joined(found.network(), spec.shape, torch.float32)
+            return found
         except LOAD_ERRORS as error:
             raise damaged(error, folder) from error
 

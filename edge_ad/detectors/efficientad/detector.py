@@ -26,6 +26,7 @@ from edge_ad.detectors.model_folder import (
     read_tensors,
     write_model,
 )
+from edge_ad.detectors.widths import check_joined, is_pruned, take_widths
 from edge_ad.errors import ModelError
 from edge_ad.runtime.engines.base import Engine
 from edge_ad.runtime.preprocess import resize_spec
@@ -159,19 +160,18 @@ class EfficientAd:
             teacher = PDN(config.widths, config.channels)
             student = PDN(config.widths, config.channels * (2 if config.autoencoder else 1))
             autoencoder = Autoencoder(config.size, config.channels) if config.autoencoder else None
-            load_modules(tensors, teacher=teacher, student=student, autoencoder=autoencoder)
+            parts = {"teacher": teacher, "student": student, "autoencoder": autoencoder}
+            if is_pruned(described["fit"]):
+                take_widths(tensors, **parts)
+            load_modules(tensors, **parts)
             transform = OutputTransform(
                 tensors["transform.matrix"].numpy(), tensors["transform.bias"].numpy()
             )
-            return cls(
-                config,
-                splits,
-                teacher,
-                transform,
-                student,
-                autoencoder,
-                described["teacher"],
-                described["fit"],
-            )
+            found = cls(
+                config, splits, teacher, transform, student, autoencoder, described["teacher"], described["fit"]
+            )  # fmt: skip
+            if is_pruned(described["fit"]):
+                check_joined(found.network(), found.input.shape, torch.uint8)
+            return found
         except LOAD_ERRORS as error:
             raise damaged(error, folder) from error

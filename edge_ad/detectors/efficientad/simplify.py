@@ -7,6 +7,8 @@ Algorithm 2, lines 2 to 7). The head does the rest.
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -73,7 +75,7 @@ class SimplifiedNetwork(nn.Module):
         if plain.autoencoder is not None:
             self.autoencoder = _scale_folded(plain.autoencoder)
             last = _widen(plain.autoencoder.conv8)
-            self.difference_ae = _difference_conv(last, student4, slice(c, 2 * c))
+            self.difference_ae = _difference_conv(last, student4, slice(c, None))
             self.register_buffer("mean", 255 * torch.tensor(MEAN).view(1, 3, 1, 1))
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -140,10 +142,8 @@ def _features_on_pixels(pdn: PDN) -> PDN:
 @torch.no_grad()
 def _scale_folded(autoencoder: Autoencoder) -> Autoencoder:
     """A copy without dropout whose first convolution takes pixels less their mean."""
-    size = (autoencoder.map_side + 8) * 4
-    width, channels = autoencoder.conv8.in_channels, autoencoder.conv8.out_channels
-    copy = Autoencoder(size, channels, width, dropout=0.0)
-    copy.load_state_dict(autoencoder.state_dict())
+    copy = deepcopy(autoencoder)
+    copy.dropout = nn.Dropout(0.0)
     first = copy.encoder[0]
     assert isinstance(first, nn.Conv2d)
     first.weight.mul_(1 / (255 * torch.tensor(STD).view(1, 3, 1, 1)))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 
 from edge_ad.bundle.manifest import DetectorInfo, HeadSpec, InputSpec, Threshold
 from edge_ad.data.splits import Splits
@@ -26,6 +27,7 @@ from edge_ad.detectors.model_folder import (
     read_tensors,
     write_model,
 )
+from edge_ad.detectors.widths import check_joined, is_pruned, take_widths
 from edge_ad.errors import ModelError
 from edge_ad.runtime.engines.base import Engine
 from edge_ad.runtime.preprocess import resize_spec
@@ -140,14 +142,16 @@ class Fader:
             gates = make_gates(config.widths, config.attenuated_levels, config.cell_px, config.attenuation)
             inpainter, mask = Inpainter(UNet(config.widths), gates), make_mask(config)
             comparison = Comparison(config)
+            tensors = read_tensors(folder)
+            if is_pruned(described["fit"]):
+                take_widths(tensors, unet=inpainter.unet, gates=inpainter.gates)
             load_modules(
-                read_tensors(folder),
-                unet=inpainter.unet,
-                gates=inpainter.gates,
-                mask=mask,
-                comparison=comparison,
+                tensors, unet=inpainter.unet, gates=inpainter.gates, mask=mask, comparison=comparison
             )
-            return cls(config, splits, inpainter.eval(), mask, comparison, described["fit"])
+            found = cls(config, splits, inpainter.eval(), mask, comparison, described["fit"])
+            if is_pruned(described["fit"]):
+                check_joined(found.network(), found.input.shape, torch.uint8)
+            return found
         except LOAD_ERRORS as error:
             raise damaged(error, folder) from error
 

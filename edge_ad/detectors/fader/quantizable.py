@@ -15,6 +15,7 @@ to it that a gate which keeps everything changes no bit of the 8-bit network:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
@@ -46,18 +47,18 @@ class SubtractedAttenuation(nn.Module):
 
 
 class SplitBlock(nn.Module):
-    """A block over joined features, its batch norm folded, as the sum of a convolution over each half of them."""
+    """A block over joined features, its batch norm folded, as the sum of a convolution over each part of them: the
+    decoder's `decoded` channels, then the skip connection's."""
 
-    def __init__(self, block: Block):
+    def __init__(self, block: Block, decoded: int):
         super().__init__()
         conv = block.conv
-        half = conv.in_channels // 2
-        self.decoded = nn.Conv2d(half, conv.out_channels, 3, 1, 1, bias=False)
-        self.skipped = nn.Conv2d(half, conv.out_channels, 3, 1, 1)
+        self.decoded = nn.Conv2d(decoded, conv.out_channels, 3, 1, 1, bias=False)
+        self.skipped = nn.Conv2d(conv.in_channels - decoded, conv.out_channels, 3, 1, 1)
         assert self.skipped.bias is not None and conv.bias is not None
         with torch.no_grad():
-            self.decoded.weight.copy_(conv.weight[:, :half])
-            self.skipped.weight.copy_(conv.weight[:, half:])
+            self.decoded.weight.copy_(conv.weight[:, :decoded])
+            self.skipped.weight.copy_(conv.weight[:, decoded:])
             self.skipped.bias.copy_(conv.bias)
 
     def forward(self, decoded: Tensor, skipped: Tensor) -> Tensor:
@@ -75,9 +76,9 @@ class QuantizableInpainter(nn.Module):
         )
         self.split = nn.ModuleDict()
         for level in levels:
-            block = self.unet.get_submodule(f"decoder.{level}.0")
-            assert isinstance(block, Block)
-            self.split[str(level)] = SplitBlock(block)
+            block, raising = (self.unet.get_submodule(name) for name in (f"decoder.{level}.0", f"up.{level}"))
+            assert isinstance(block, Block) and isinstance(raising, Block)
+            self.split[str(level)] = SplitBlock(block, raising.conv.out_channels)
 
     def forward(self, pixels: Tensor) -> Tensor:
         unet = self.unet
@@ -93,14 +94,13 @@ class QuantizableInpainter(nn.Module):
 
 def fold_batch_norm(unet: UNet) -> UNet:
     """A copy in evaluation mode whose batch norms lie inside their convolutions; exact up to rounding."""
-    copy = UNet(unet.widths)
+    copy = deepcopy(unet).eval().requires_grad_(False)
     for name, block in unet.named_modules():
         if isinstance(block, Block) and isinstance(block.norm, nn.BatchNorm2d):
             ours = copy.get_submodule(name)
             assert isinstance(ours, Block)
             ours.conv, ours.norm = fuse_conv_bn_eval(block.conv, block.norm), nn.Identity()
-    copy.out.load_state_dict(unet.out.state_dict())
-    return copy.eval()
+    return copy
 
 
 @torch.no_grad()

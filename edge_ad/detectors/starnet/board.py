@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -48,17 +49,22 @@ def board_networks(encoder: Encoder, decoder: Decoder) -> BoardNetworks:
     convolutions = [_convolution(body[i], body[i + 1]) for i in range(0, len(body) - 1, 3)]
     unflatten = layers[2]
     assert isinstance(unflatten, nn.Unflatten)
-    c, h, w = unflatten.unflattened_size
-    # Channels come first in torch's flat tensors, last in a board's.
-    order = np.arange(c * h * w).reshape(c, h, w).transpose(1, 2, 0).ravel()
+    _, h, w = unflatten.unflattened_size
+    c = first.out_features // (h * w)
     mean, logvar = (
-        Layer("dense", layer.weights[:, order], layer.bias, relu=False)
+        Layer("dense", layer.weights[:, _channels_last(layer.weights.shape[1], h, w)], layer.bias, relu=False)
         for layer in (_dense(encoder.mean), _dense(encoder.logvar))
     )
+    order = _channels_last(first.out_features, h, w)
     start, last = _dense(first, relu=True), len(layers) - 1
     doublings = [_doubling(layers[i], None if i == last else layers[i + 1]) for i in range(3, len(layers), 3)]
     decode = (Layer("dense", start.weights[order], start.bias[order], relu=True), *doublings)
     return BoardNetworks(tuple(convolutions), mean, logvar, decode, (h, w, c))
+
+
+def _channels_last(size: int, h: int, w: int) -> npt.NDArray[np.int64]:
+    """Where a board's flat tensor of `size` values has those of torch's, whose channels come first."""
+    return np.arange(size).reshape(-1, h, w).transpose(1, 2, 0).ravel()
 
 
 def _array(tensor: Tensor) -> Float64:

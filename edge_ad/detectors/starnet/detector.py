@@ -37,7 +37,15 @@ from edge_ad.detectors.starnet.choose import (
 )
 from edge_ad.detectors.starnet.config import PRESETS, StarNetConfig
 from edge_ad.detectors.starnet.data import is_vector
-from edge_ad.detectors.starnet.network import Decoder, Encoder, Front, Tail, VectorFront
+from edge_ad.detectors.starnet.network import (
+    Decoder,
+    Encoder,
+    Front,
+    Reconstruction,
+    Tail,
+    VectorFront,
+)
+from edge_ad.detectors.widths import check_joined, is_pruned, take_widths
 from edge_ad.runtime.engines.base import Engine, EngineInfo
 from edge_ad.runtime.heads.likelihood_regret import PAIRS, noise
 
@@ -95,11 +103,7 @@ class StarNet:
 
     def parts(self) -> Mapping[str, Part]:
         """The decoder, for `PAIRS` points of the latent space at once."""
-        return {
-            "decoder": Part(
-                self.decoder.eval(), (PAIRS, self.config.latent), ("reconstruction",), self.around
-            )
-        }
+        return {"decoder": Part(self.decoder.eval(), (PAIRS, self.latent), ("reconstruction",), self.around)}
 
     def around(self, outputs: Outputs) -> Iterator[npt.NDArray[np.float32]]:
         """Points that the search may ask for: the posterior's mean with the shared noise, and steps to either side."""
@@ -118,6 +122,11 @@ class StarNet:
             self.config, self.fit_info["variance"], self.score, list(outputs), parts["decoder"], chosen
         )
         return self.choice.head
+
+    @property
+    def latent(self) -> int:
+        """Dimensions of the latent space; fewer than the preset's once it has been pruned."""
+        return self.encoder.mean.out_features
 
     @property
     def score(self) -> str:
@@ -228,7 +237,14 @@ class StarNet:
             statistics = [tensors[f"front.{name}"] for name in ("mean", "std", "row_mean", "row_std")]
             front = (VectorFront if vector else Front)(*(torch.zeros_like(s) for s in statistics))
             encoder, decoder = (k(shape, config.widths, config.latent) for k in (Encoder, Decoder))
+            pruned = is_pruned(described["fit"])
+            if pruned:
+                take_widths(tensors, encoder=encoder, decoder=decoder)
             load_modules(tensors, front=front, encoder=encoder, decoder=decoder)
+            if pruned:
+                check_joined(
+                    nn.Sequential(front, Reconstruction(encoder, decoder)), spec.shape, torch.float32
+                )
             return cls(config, splits, spec, front, encoder, decoder, described["fit"])
         except LOAD_ERRORS as error:
             raise damaged(error, folder) from error

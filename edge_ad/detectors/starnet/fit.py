@@ -69,8 +69,8 @@ def fit(
         "losses": {name: round(value, 3) for name, value in state.losses.items()},
         "threads": torch.get_num_threads(),
         "inputs": {"fit": len(prepared.fit), "calibration": len(prepared.calibration), "threshold": 0},
-        "variance": _variance(front, encoder, decoder, prepared.calibration),
-        "variance_of_fit": _variance(front, encoder, decoder, prepared.fit),
+        "variance": reconstruction_variance(front, encoder, decoder, prepared.calibration),
+        "variance_of_fit": reconstruction_variance(front, encoder, decoder, prepared.fit),
     }
     detector = StarNet(config, prepared.splits, prepared.input, front, encoder, decoder, info)
     info["inputs"]["threshold"] = detector.held_back(data)
@@ -113,7 +113,7 @@ def _rolled(x: Tensor, config: StarNetConfig, random: torch.Generator) -> Tensor
 
 
 @torch.no_grad()
-def _variance(front: Front, encoder: Encoder, decoder: Decoder, inputs: Tensor) -> float:
+def reconstruction_variance(front: Front, encoder: Encoder, decoder: Decoder, inputs: Tensor) -> float:
     """Mean squared error of the reconstruction from the posterior's mean, per feature."""
     errors = []
     for x in inputs:

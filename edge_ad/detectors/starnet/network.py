@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import torch
@@ -50,7 +51,8 @@ class Decoder(nn.Module):
             return
         small = (widths[-1], shape[1] // 8, shape[2] // 8)
         self.body.extend(
-            [nn.Linear(latent, small[0] * small[1] * small[2]), nn.ReLU(), nn.Unflatten(1, small)]
+            # As many channels as the layer before gives, which is fewer once it has been pruned.
+            [nn.Linear(latent, math.prod(small)), nn.ReLU(), nn.Unflatten(1, (-1, *small[1:]))]
         )
         for a, b in ((widths[2], widths[1]), (widths[1], widths[0])):
             self.body.extend(
@@ -66,6 +68,18 @@ class Decoder(nn.Module):
 def kl_divergence(mean: Tensor, logvar: Tensor) -> Tensor:
     """KL(N(mean, exp(logvar)) || N(0, 1)), (N,) nats."""
     return -0.5 * (1 + logvar - mean * mean - logvar.exp()).sum(1)
+
+
+class Reconstruction(nn.Module):
+    """What `Front` gives to what the decoder makes of the posterior's mean, and that mean and log variance."""
+
+    def __init__(self, encoder: Encoder, decoder: Decoder):
+        super().__init__()
+        self.encoder, self.decoder = encoder, decoder
+
+    def forward(self, found: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor]:
+        mean, logvar = self.encoder(found[0])
+        return self.decoder(mean), mean, logvar
 
 
 class Front(nn.Module):

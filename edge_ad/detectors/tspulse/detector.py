@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 
 from edge_ad.bundle.manifest import DetectorInfo, HeadSpec, InputSpec, Threshold
 from edge_ad.data.series_splits import SeriesSplits
@@ -26,6 +27,7 @@ from edge_ad.detectors.tspulse.head import fit_error_streams
 from edge_ad.detectors.tspulse.network import Core
 from edge_ad.detectors.tspulse.scaling import Scaling
 from edge_ad.detectors.tspulse.stages import STREAMS, PlainNetwork, scoring_network
+from edge_ad.detectors.widths import check_joined, is_pruned, take_widths
 from edge_ad.runtime.engines.base import Engine
 from edge_ad.runtime.series.standardise import standardise_spec
 
@@ -132,7 +134,13 @@ class TsPulse:
             if not len(mean) == len(std) == len(splits.window.channels) or not np.isfinite([mean, std]).all():
                 raise ValueError("statistics do not fit the channels")
             scaling, core = Scaling(config), Core(config)
-            load_modules(read_tensors(folder), scaling=scaling, core=core)
+            tensors = read_tensors(folder)
+            if is_pruned(described["fit"]):
+                take_widths(tensors, core=core)
+            load_modules(tensors, scaling=scaling, core=core)
+            found = cls(config, splits, mean, std, scaling, core, described["fit"])
+            if is_pruned(described["fit"]):
+                check_joined(found.network(), found.input.shape, torch.float32)
+            return found
         except LOAD_ERRORS as error:
             raise damaged(error, folder) from error
-        return cls(config, splits, mean, std, scaling, core, described["fit"])

@@ -1,0 +1,44 @@
+"""What pruning has to know of a detector: its network down to what its score is made of, and the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+from edge_ad.detectors.base import Detector
+
+Kept = Mapping[
+    str, Tensor
+]  # by layer: which of its output channels remain, as numbers in the unpruned network
+Parts = tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """A detector as pruning sees it.
+
+    network: a copy in evaluation mode, preprocessed inputs (N, …) to the tensors that the score is made of, its inputs
+    (N, C, …) each; all that may be changed lies in it. score: those tensors and the inputs to one differentiable
+    figure an input, (N,), that stands for the score. sources: of each tensor, the layer whose output channels are its
+    axis 1 where those may be pruned, else None. fixed: layers whose output channels stay. rebuilt: the detector that a
+    pruned copy of the network belongs to; its statistics are fitted anew on normal inputs (n, …) of the calibration
+    split. batch, rate, steps: of the recovery. bfloat16: whether recovery may compute in it. traced: what runs the
+    network to see which layers hang together, where `forward` would not show it. followers: called with which channels
+    (C,) of a layer stay, for what hangs on it unseen. notes: what was done before.
+    """
+
+    network: nn.Module
+    score: Callable[[Parts, Tensor], Tensor]
+    sources: tuple[str | None, ...]
+    rebuilt: Callable[[nn.Module, Kept, Tensor, dict[str, Any]], Detector]
+    fixed: frozenset[str] = frozenset()
+    batch: int = 8
+    rate: float = 1e-3
+    steps: int = 1000
+    bfloat16: bool = False
+    traced: Callable[[nn.Module, Tensor], Parts] | None = None
+    followers: Mapping[str, Callable[[Tensor], None]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)

@@ -1,0 +1,169 @@
+"""Groups of layers whose channels go together, and the multiply-accumulates that this saves.
+
+The groups are torch-pruning's (Fang et al., "DepGraph: Towards Any Structural Pruning", CVPR 2023): it follows the
+network's graph from a layer's output channels to all layers that a channel lives in, through additions,
+concatenations and reshapes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from edge_ad.compile.prune.anatomy import Anatomy
+from edge_ad.errors import MissingDependencyError
+
+Layer: TypeAlias = nn.Conv2d | nn.ConvTranspose2d | nn.Linear
+LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
+
+
+@dataclass(frozen=True)
+class Member:
+    """A layer of a group. outputs: whether its output channels are meant, else its inputs. channels: (width, m), the
+    layer's own numbers of each of the group's channels."""
+
+    name: str
+    outputs: bool
+    channels: Tensor
+
+
+@dataclass(frozen=True)
+class Group:
+    """width channels that can be taken away one by one. root: what torch-pruning is told, in words."""
+
+    root: str
+    width: int
+    members: tuple[Member, ...]
+    _function: Any
+
+    @property
+    def consumers(self) -> list[Member]:
+        return [member for member in self.members if not member.outputs]
+
+    @property
+    def producers(self) -> list[Member]:
+        return [member for member in self.members if member.outputs]
+
+
+class Channels:
+    """A network's groups, and which channels remain of each layer."""
+
+    def __init__(self, anatomy: Anatomy, inputs: Tensor):
+        """inputs: one (1, …)."""
+        try:
+            import torch_pruning
+        except ImportError as error:
+            raise MissingDependencyError(
+                "pruning needs the package torch-pruning", hint="pip install 'edge-ad[compile]'"
+            ) from error
+        network = anatomy.network
+        self.network, self._anatomy = network, anatomy
+        self.layers: dict[str, Layer] = {n: m for n, m in network.named_modules() if isinstance(m, LAYERS)}
+        self._names = {module: name for name, module in network.named_modules()}
+        self.kept = {name: torch.arange(_width(layer)) for name, layer in self.layers.items()}
+        self._graph = torch_pruning.DependencyGraph().build_dependency(
+            network, example_inputs=inputs, forward_fn=anatomy.traced, verbose=False
+        )
+        self.positions = _positions(network, self.layers, inputs)
+
+    def groups(self) -> list[Group]:
+        """All groups none of whose layers is fixed, as wide as they are now."""
+        fixed = self._anatomy.fixed
+        found = self._graph.get_all_groups(
+            ignored_layers=[self.layers[name] for name in fixed], root_module_types=list(LAYERS)
+        )
+        groups = [self._group(items) for items in found]
+        return [g for g in groups if g is not None and not any(m.name in fixed for m in g.producers)]
+
+    def _group(self, items: Any) -> Group | None:
+        """torch-pruning's group, told from its narrowest member: a channel there may be several values elsewhere."""
+        narrowest = min((i for i in items if i.dep.target.module in self._names), key=lambda i: len(i.idxs))
+        module, function = narrowest.dep.target.module, narrowest.dep.handler
+        width = len(narrowest.idxs)
+        if width < len(items[0].idxs):
+            items = self._graph.get_pruning_group(module, function, list(range(width)))
+        members = []
+        for item in items:
+            layer = item.dep.target.module
+            if not isinstance(layer, LAYERS):
+                continue
+            order = torch.tensor(item.root_idxs)
+            if len(order) % width or len(order) == 0:
+                return None
+            rows = torch.tensor(list(item.idxs))[order.argsort(stable=True)].reshape(width, -1)
+            outputs = self._graph.is_out_channel_pruning_fn(item.dep.handler)
+            members.append(Member(self._names[layer], outputs, rows))
+        side = "out" if self._graph.is_out_channel_pruning_fn(function) else "in"
+        return Group(f"{self._names[module]} {side}", width, tuple(members), (module, function))
+
+    def prune(self, group: Group, channels: Sequence[int]) -> None:
+        """Take these channels of the group out of all its layers; groups found before are void."""
+        chosen = sorted(channels)
+        for member in group.producers:
+            gone = member.channels[chosen].flatten()
+            stay = torch.ones(len(self.kept[member.name]), dtype=torch.bool)
+            stay[gone] = False
+            self.kept[member.name] = self.kept[member.name][stay]
+            if member.name in self._anatomy.followers:
+                self._anatomy.followers[member.name](stay)
+        module, function = group._function
+        self._graph.get_pruning_group(module, function, chosen).prune()
+
+    def macs(self, without: Mapping[tuple[str, bool], int] | None = None) -> int:
+        """Multiply-accumulates of all layers for one input. without: channels less, by layer and whether of outputs."""
+        return sum(self.layer_macs(name, without or {}) for name in self.layers)
+
+    def layer_macs(self, name: str, without: Mapping[tuple[str, bool], int]) -> int:
+        """Of one layer."""
+        layer = self.layers[name]
+        inputs, outputs = (
+            _inputs(layer) - without.get((name, False), 0),
+            _width(layer) - without.get((name, True), 0),
+        )
+        return self.positions[name] * inputs * outputs
+
+    def parameters(self) -> int:
+        return sum(p.numel() for p in self.network.parameters())
+
+
+def removed(group: Group, count: int) -> Iterator[tuple[tuple[str, bool], int]]:
+    """How many channels each layer of a group loses when `count` of the group's go."""
+    for member in group.members:
+        yield (member.name, member.outputs), count * member.channels.shape[1]
+
+
+def _width(layer: Layer) -> int:
+    return layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
+
+
+def _inputs(layer: Layer) -> int:
+    return layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels
+
+
+@torch.no_grad()
+def _positions(network: nn.Module, layers: Mapping[str, Layer], inputs: Tensor) -> dict[str, int]:
+    """Multiply-accumulates of one input that each pair of an input and an output channel of a layer costs."""
+    found = dict.fromkeys(layers, 0)
+
+    def count(name: str) -> Any:
+        def hook(layer: nn.Module, given: tuple[Tensor, ...], made: Tensor) -> None:
+            if isinstance(layer, nn.Linear):
+                each = made.numel() // layer.out_features
+            elif isinstance(layer, nn.ConvTranspose2d):
+                each = given[0][:, 0].numel() * layer.weight[0, 0].numel()
+            else:
+                assert isinstance(layer, nn.Conv2d)
+                each = made[:, 0].numel() * layer.weight[0, 0].numel()
+            found[name] += each // len(inputs)
+
+        return hook
+
+    hooks = [layer.register_forward_hook(count(name)) for name, layer in layers.items()]
+    network(inputs)
+    for hook in hooks:
+        hook.remove()
+    return found

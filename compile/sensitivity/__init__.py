@@ -1,0 +1,1 @@
+"""Which layers of a network have to stay in higher precision, by what quantizing each does to the *score*."""
