@@ -26,10 +26,10 @@ from edge_ad.detectors.base import Detector
 from edge_ad.detectors.widths import PRUNED, pruned_sentence
 from edge_ad.errors import ModelError, UsageError
 
-MOST_VALUES = 1 << 23  # in the inputs of the fit split for recovery, each of which has an altered copy
-FEWEST_NORMALS, MOST_NORMALS = 48, 2048
+MOST_VALUES = 3 << 21  # in the inputs of the fit split for recovery, each of which has an altered copy
+FEWEST_NORMALS, MOST_NORMALS = 32, 2048
 MOST_CALIBRATION = 1000
-PAIRS, PAIRS_OF_LARGE, LARGE = 48, 8, 1 << 16  # of those, for importance; of inputs of so many values
+PAIRS, PAIRS_OF_LARGE, LARGE = 48, 6, 1 << 16  # of those, for importance; of inputs of so many values
 MOST_TARGET_BYTES = 1 << 29
 ROUNDS = 3  # importance is a first-order figure, true of small steps
 
