@@ -62,12 +62,12 @@ def _files(
     core = stages.core(captured, staged, calibration, kept)
     decisions = []
     if calibration is not None:
-        kept = litert.float_operators(core)
+        floats = litert.float_operators(core)
         decisions = [
             f"INT8 ranges from {calibration.count} normal {captured.input.noun}s; weights symmetric per channel, "
             "inputs and outputs INT8 too: the file is what microcontrollers take.",
             "What comes before and what makes the score of its outputs stays in float32, in files of their own.",
-            f"Operators kept in float32: {', '.join(kept) if kept else 'none'}.",
+            f"Operators kept in float32: {', '.join(floats) if floats else 'none'}.",
         ]
     given = stages.example(captured)
     edges = as_tuple(staged.front(given))
