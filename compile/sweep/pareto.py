@@ -70,8 +70,7 @@ def misses(found: Measured, asked: Asked) -> dict[str, float]:
         if found.speedup is None:
             missed["its speedup is not known"] = float("inf")
         elif found.speedup < asked.speedup:
-            told = f"{found.speedup:.2f} times as fast, asked {asked.speedup:g}"
-            missed[told] = asked.speedup / found.speedup - 1
+            missed[f"{found.gain}, asked {asked.speedup:g}"] = asked.speedup / found.speedup - 1
     for name, limit, value in (
         ("flash", asked.flash_bytes, found.flash_bytes),
         ("RAM", asked.ram_bytes, found.ram_bytes),

@@ -46,8 +46,8 @@ def table(sweep: Sweep, target: str) -> Iterator[str]:
     found = section(sweep, target)
     timed = found.rows[0].found.latency_us is not None
     cost = "latency" if timed else "instructions"
-    heads = ["precision", "pruned", cost, "times as fast", "flash", "RAM", "AUROC drop, altered", "rank correlation",
-             "AUROC, labelled", "front"]  # fmt: skip
+    heads = ["precision", "pruned", cost, "times as fast" if timed else "times fewer", "flash", "RAM",
+             "AUROC drop, altered", "rank correlation", "AUROC, labelled", "front"]  # fmt: skip
     yield "| " + " | ".join(heads) + " |"
     yield "| --- " + "| ---: " * (len(heads) - 2) + "| --- |"
     for row in found.rows:
