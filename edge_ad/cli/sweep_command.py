@@ -148,7 +148,7 @@ def show(sweep: Sweep) -> None:
             table.add_column(name, no_wrap=True)
         for name in (
             "cost",
-            "times as fast",
+            "ratio",
             "flash KB",
             "RAM KB",
             "AUROC drop",
