@@ -8,9 +8,11 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 from edge_ad.errors import FirmwareError, MissingDependencyError
 from edge_ad.firmware_bridge.boards import POSIX, Board
+from edge_ad.firmware_bridge.ports import DEFAULT_BAUD
 
 FIRMWARE = Path(__file__).resolve().parent / "firmware"
 _TOOLS = {
@@ -20,14 +22,20 @@ _TOOLS = {
 }
 _BUILD_S = 300
 
+Dialect = Literal["link", "mlperf"]
 
-def build_firmware(board: Board) -> Path:
+
+def build_firmware(board: Board, *, dialect: Dialect = "link", baud: int = DEFAULT_BAUD) -> Path:
     """The ELF file of the board's firmware (a program of this machine for the POSIX board), kept in the user's cache.
 
+    dialect: "mlperf" for one that speaks MLPerf Tiny's text from the start on (docs/mlperf.md). baud: of its UART.
     Raises MissingDependencyError naming the package of a compiler that is missing, FirmwareError with the
     compiler's first error otherwise.
     """
-    out = cache_folder() / f"{board.name}-{sources_digest(board)}"
+    settings = [f"DIALECT={dialect}", f"BAUD={baud}"]
+    plain = (dialect, baud) == ("link", DEFAULT_BAUD)
+    kind = board.name if plain else f"{board.name}-{dialect}-{baud}"
+    out = cache_folder() / f"{kind}-{sources_digest(board)}"
     elf = out / "firmware.elf"
     if elf.exists():
         return elf
@@ -38,7 +46,7 @@ def build_firmware(board: Board) -> Path:
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".build-") as folder:
             made = Path(folder) / "out"
             made.mkdir()
-            _make(board, made)
+            _make(board, made, settings)
             if not elf.exists():  # someone else may have built it meanwhile
                 shutil.rmtree(out, ignore_errors=True)
                 made.rename(out)
@@ -70,7 +78,7 @@ def _require(tool: str, board: Board) -> None:
         )
 
 
-def _make(board: Board, out: Path) -> None:
+def _make(board: Board, out: Path, settings: list[str]) -> None:
     command = [
         "make",
         "-s",
@@ -79,6 +87,7 @@ def _make(board: Board, out: Path) -> None:
         f"BOARD={board.name}",
         f"OUT={out}",
         f"KERNELS={board.kernels}",
+        *settings,
     ]
     # No flags of a make that we may have been started by.
     environment = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}

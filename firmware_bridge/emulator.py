@@ -20,7 +20,7 @@ from types import TracebackType
 
 from edge_ad.errors import FirmwareError, MissingDependencyError
 from edge_ad.firmware_bridge.boards import POSIX, Board
-from edge_ad.firmware_bridge.build import build_firmware
+from edge_ad.firmware_bridge.build import Dialect, build_firmware
 from edge_ad.firmware_bridge.qemu import START_S, Qmp, write_memory
 
 FLASH = "flash.bin"
@@ -39,10 +39,11 @@ class Emulator:
 
     def __init__(
         self, board: Board, *, state: Path | None = None, count: bool = False, tcp: bool = False,
-        firmware: Path | None = None,
+        firmware: Path | None = None, dialect: Dialect = "link",
     ):  # fmt: skip
         """state: the folder that boards keep their flash in. count: exact instruction counts, several times slower
         (QEMU). tcp: a TCP port instead of a pseudo-terminal (QEMU). firmware: an ELF file instead of this package's.
+        dialect: what this package's firmware speaks first (docs/mlperf.md).
 
         Raises MissingDependencyError when QEMU or a compiler is missing, FirmwareError when the board does not
         start or its folder is in use.
@@ -53,7 +54,7 @@ class Emulator:
                 f"the board '{board.name}' needs {_QEMU}",
                 hint="apt-get install qemu-system-arm, or use --board posix",
             )
-        self._elf = firmware or build_firmware(board)
+        self._elf = firmware or build_firmware(board, dialect=dialect)
         self.folder = state_folder(board, state)
         self._count, self._tcp = count, tcp
         with contextlib.ExitStack() as opened:

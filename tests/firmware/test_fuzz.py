@@ -13,7 +13,8 @@ from edge_ad.firmware_bridge.build import FIRMWARE
 
 CORPUS = Path(__file__).resolve().parent / "corpus"
 SECONDS = 60
-SOURCES = {"link": ["link/frames.c", "link/session.c", "slots.c"], "image": []}
+SOURCES = {"link": ["link/*.c", "*.c"], "text": ["link/*.c", "*.c"], "image": []}
+ENTRIES = {"text": "link"}  # the same line, which speaks text first
 FLAGS = ["-g", "-O1", "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all"]
 
 
@@ -22,8 +23,9 @@ def fuzzer(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Path]:
     if shutil.which("clang") is None:
         pytest.skip("clang is not installed")
     name, out = request.param, tmp_path / "fuzzer"
-    kernels = sorted(str(p) for p in (FIRMWARE / "engine" / "kernels").glob("*.c"))
-    sources = [f"fuzz/{name}.c", *SOURCES[name], "engine/engine.c", *kernels]
+    patterns = ["engine/*.c", "engine/kernels/*.c", *SOURCES[name]]
+    found = sorted(str(p) for pattern in patterns for p in FIRMWARE.glob(pattern) if p.name != "main.c")
+    sources = [f"fuzz/{ENTRIES.get(name, name)}.c", *found, f"-DEDGE_DIALECT={int(name == 'text')}"]
     done = subprocess.run(
         ["clang", *FLAGS, *sources, "-o", str(out)], cwd=FIRMWARE, capture_output=True, text=True
     )
@@ -39,7 +41,7 @@ def run(fuzzer: tuple[str, Path], tmp_path: Path, *options: str) -> None:
     found.mkdir()
     if name == "image":  # the kept ones have no detector's operators, whose numbers may still change
         (found / "tspulse.bin").write_bytes(small_tspulse.form().image("plain").content)
-    command = [str(program), "-max_len=16384", *options, str(found), str(CORPUS / name)]
+    command = [str(program), "-max_len=16384", *options, str(found), str(CORPUS / ENTRIES.get(name, name))]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-4000:]
 

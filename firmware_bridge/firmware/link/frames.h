@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define EDGE_FRAME_VERSION 1u /* the first byte of each, before it is stuffed */
 #define EDGE_MAX_PAYLOAD 1024u
 #define EDGE_FRAME_BYTES (6u + EDGE_MAX_PAYLOAD + 4u)
 #define EDGE_STUFFED_BYTES (EDGE_FRAME_BYTES + EDGE_FRAME_BYTES / 254u + 1u)
