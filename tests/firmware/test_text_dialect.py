@@ -58,8 +58,8 @@ def boards(tmp_path_factory: pytest.TempPathFactory, image: Image) -> Iterator[t
     folder = tmp_path_factory.mktemp("text")
     (folder / "image").write_bytes(image.content)
     with (
-        TextBoard(build(folder, "mlperf"), folder / "image") as text,
-        TextBoard(build(folder, "link"), folder / "image") as link,
+        TextBoard(build("mlperf"), folder / "image") as text,
+        TextBoard(build("link"), folder / "image") as link,
     ):
         yield text, link
 
@@ -148,7 +148,7 @@ def test_hostile_or_missing_forms_are_no_results(tmp_path: Path, image: Image) -
     content = bytearray(image.content)
     at = struct.unpack_from("<I", content, 28)[0] + 2 * 8
     assert content[at : at + 4] == b"FORM"
-    program = build(tmp_path, "mlperf")
+    program = build("mlperf")
     for offset, word in ((0, 0), (4, 9), (12, 0), (12, 0x7FFFFFFF), (16, 9), (16, -41 & 0xFFFFFFFF), (20, 0)):
         broken = bytearray(content)
         struct.pack_into("<I", broken, at + offset, word)
@@ -165,7 +165,7 @@ def test_hostile_or_missing_forms_are_no_results(tmp_path: Path, image: Image) -
 def test_of_a_detector_the_score_alone_is_printed(tmp_path: Path) -> None:
     monitor = Monitor(threshold=100, lower=100, upper=100, lowest=0, highest=1000, scale=0.00125)
     (tmp_path / "image").write_bytes(frame_image("plain", monitor).content)
-    with TextBoard(build(tmp_path, "mlperf"), tmp_path / "image") as board:
+    with TextBoard(build("mlperf"), tmp_path / "image") as board:
         board.start()
         for score in (0, 1, -4000, 2**31 - 1, -(2**31)):
             board.take(b"db load 4%db " + (score & 0xFFFFFFFF).to_bytes(4, "little").hex().encode() + b"%")

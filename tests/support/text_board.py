@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import shutil
 import struct
 import subprocess
+import tempfile
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 
@@ -20,18 +24,32 @@ _ANEW = struct.pack("<I", 0xFFFFFFFF)
 DIALECTS = {"link": 0, "mlperf": 1}
 
 
-def build(folder: Path, dialect: str) -> Path:
-    """The program; skips the test without a compiler."""
+@lru_cache
+def build(dialect: str) -> Path:
+    """The program, made once; skips the test without a compiler."""
     if shutil.which("cc") is None:
         pytest.skip("needs cc (scripts/setup.sh installs it)")
+    folder = _engine()
+    sources = [p for pattern in ("link/*.c", "*.c") for p in sorted(FIRMWARE.glob(pattern)) if p.name != "main.c"]
+    sources.append(Path(__file__).with_name("text_board.c"))
     program = folder / f"text-board-{dialect}"
-    sources = [p for pattern in ("engine/*.c", "engine/kernels/*.c", "link/*.c", "*.c") for p in FIRMWARE.glob(pattern)]
-    sources = sorted(p for p in sources if p.name != "main.c")
-    command = ["cc", *_FLAGS, f"-DEDGE_DIALECT={DIALECTS[dialect]}", "-o", str(program)]
-    command += [str(Path(__file__).with_name("text_board.c")), *map(str, sources)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    objects = sorted(folder.glob("*.o"))
+    _compile(f"-DEDGE_DIALECT={DIALECTS[dialect]}", *map(str, [*sources, *objects]), "-o", str(program), folder=folder)
     return program
+
+
+@lru_cache
+def _engine() -> Path:
+    """A folder with the objects of the engine, which is the same whatever the firmware speaks."""
+    folder = Path(tempfile.mkdtemp(prefix="edge-ad-text-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    _compile("-c", *map(str, [*FIRMWARE.glob("engine/*.c"), *FIRMWARE.glob("engine/kernels/*.c")]), folder=folder)
+    return folder
+
+
+def _compile(*arguments: str, folder: Path) -> None:
+    done = subprocess.run(["cc", *_FLAGS, *arguments], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 class TextBoard:
@@ -61,11 +79,9 @@ class TextBoard:
 
     def _exchange(self, raw: bytes) -> bytes:
         assert self._process.stdin is not None and self._process.stdout is not None
-        try:
+        with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(raw)
             self._process.stdin.flush()
-        except BrokenPipeError:
-            pass
         head = self._process.stdout.read(4)
         if len(head) < 4:
             assert self._process.stderr is not None

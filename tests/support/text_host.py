@@ -64,6 +64,18 @@ class TextHost:
         first, lap, done = self.reply()
         assert (first, done) == ("m-timestamp-mode-performance", "m-init-done") and LAP.fullmatch(lap)
 
+    def send(self, raw: bytes) -> None:
+        """Bytes that are no command."""
+        self._port.write(raw)
+
+    def pass_over(self, mark: bytes) -> None:
+        """Everything before `mark`, which is what comes next then."""
+        deadline = time.monotonic() + self._patience_s
+        while mark not in self._rest:
+            assert time.monotonic() < deadline, f"no {mark!r}, only {self._rest!r}"
+            self._rest += self._port.read(max(1, self._port.in_waiting))
+        self._rest = self._rest[self._rest.index(mark) :]
+
     def ask(self, command: str) -> list[str]:
         """Send a command as the description allows, and take its reply."""
         assert len(command) <= LONGEST and command.isascii() and "\n" not in command and "%" not in command
