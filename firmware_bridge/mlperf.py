@@ -93,7 +93,11 @@ class TextBoard:
 
     def ask(self, command: str, *, silence_s: float | None = None) -> list[str]:
         """The reply's lines without `m-ready`. silence_s: most seconds between two lines."""
-        if len(command) > COMMAND_BYTES or not (command.isascii() and command.isprintable()) or "%" in command:
+        if (
+            len(command) > COMMAND_BYTES
+            or not (command.isascii() and command.isprintable())
+            or "%" in command
+        ):
             raise UsageError(
                 f"a command is printable ASCII without %, at most {COMMAND_BYTES} characters, not {command[:90]!r}"
             )
@@ -148,7 +152,9 @@ class TextBoard:
         if len(laps) != 2:
             raise self._nonsense(command, f"{len(laps)} lap times")
         elapsed = laps[1] - laps[0]
-        return TextInference(iterations, elapsed if elapsed >= 0 else elapsed % _WRAP_US, self._results(lines, command))
+        return TextInference(
+            iterations, elapsed if elapsed >= 0 else elapsed % _WRAP_US, self._results(lines, command)
+        )
 
     def results(self) -> tuple[float, ...]:
         """The outputs of the last inference."""
@@ -272,8 +278,10 @@ def compute(
 def compare(
     outputs: Sequence[Sequence[float]], expected: Sequence[Sequence[float]], *, tolerance: float
 ) -> list[TextDifference]:
-    """Of each sample the first output that is further than `tolerance` from what is expected, or that one of both lacks.
-    Raises UsageError for another number of samples."""
+    """Of each sample the first output that is further than `tolerance` from what is expected, or that only one has.
+
+    Raises UsageError for another number of samples.
+    """
     if len(outputs) != len(expected):
         raise UsageError(f"{len(expected)} samples are expected, not {len(outputs)}")
     found = []

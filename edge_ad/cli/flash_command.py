@@ -12,6 +12,7 @@ from edge_ad.bundle.signature import PublicKey
 from edge_ad.cli.options import errors, out, print_json, signature_option, stages
 from edge_ad.cli.payloads import board_address, board_options, payload_on
 from edge_ad.errors import UsageError
+from edge_ad.firmware_bridge.build import Dialect
 from edge_ad.firmware_bridge.connection import BoardAddress, Connection
 
 
@@ -29,7 +30,10 @@ from edge_ad.firmware_bridge.connection import BoardAddress, Connection
 @click.option("--dry-run", is_flag=True, help="Only tell what would be sent (ssh).")
 @board_options
 @click.option("--program", metavar="NAME",
-              help="First write this real board's firmware through its debug probe, e.g. nucleo-h743zi2.")  # fmt: skip
+              help="First write this real board's firmware through its debug probe, e.g. nucleo-h743zi2; its UART is "
+              "set to --baud.")  # fmt: skip
+@click.option("--dialect", type=click.Choice(["link", "mlperf"]), default="link", show_default=True,
+              help="With --program: mlperf is the firmware that MLPerf Tiny runners drive (docs/mlperf.md).")  # fmt: skip
 @click.option(
     "--target", help="Which payload; may be left out when the bundle holds one, or one for the board."
 )
@@ -50,8 +54,8 @@ from edge_ad.firmware_bridge.connection import BoardAddress, Connection
 def command(
     bundle: Path | None, addresses: tuple[str, ...], remote_command: str, restart: str | None, wait_s: float,
     dry_run: bool, board: str | None, port: str | None, baud: int, state: Path | None,
-    program: str | None, target: str | None, station: Path | None, service_name: str | None, service_folder: Path,
-    service_user: str | None, signed_by: tuple[PublicKey, ...], rollback: bool, as_json: bool,
+    program: str | None, dialect: Dialect, target: str | None, station: Path | None, service_name: str | None,
+    service_folder: Path, service_user: str | None, signed_by: tuple[PublicKey, ...], rollback: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Put a bundle on a device: a folder of this machine, devices that ssh reaches, or a board.
 
@@ -85,7 +89,9 @@ def command(
     if program is not None:
         if port is None:
             raise UsageError("--program needs --port, over which the board then answers")
-        _program(program)
+        _program(program, dialect, baud)
+    elif dialect != "link":
+        raise UsageError("--dialect goes with --program, which writes the firmware that speaks it")
     if dry_run and rollback:
         raise UsageError("--dry-run tells of a flash, not of --rollback")
     if any(remote):
@@ -243,14 +249,14 @@ def _upload_bar() -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def _program(name: str) -> None:
+def _program(name: str, dialect: Dialect, baud: int) -> None:
     """Build the firmware of a real board and write it."""
     from edge_ad.firmware_bridge.boards import find
     from edge_ad.firmware_bridge.build import build_firmware
     from edge_ad.firmware_bridge.programming import PyocdProgrammer
 
     board = find(name)
-    firmware = build_firmware(board)
+    firmware = build_firmware(board, dialect=dialect, baud=baud)
     with stages() as stage:
         done = stage(f"program {name}", 1)
         PyocdProgrammer().program(board, firmware, lambda share: None)

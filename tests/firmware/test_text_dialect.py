@@ -28,7 +28,24 @@ PRINTABLE = string.ascii_letters + string.digits + string.punctuation.replace("%
 HELLO = DELIMITER + encode(Frame(1, 7, b"\x01"))
 
 words = st.sampled_from(
-    ["name", "profile", "timestamp", "db", "load", "infer", "results", "20", "80", "0", "-1", "3", "00", "0f1", "zz", "help"]
+    [
+        "name",
+        "profile",
+        "timestamp",
+        "db",
+        "load",
+        "infer",
+        "results",
+        "20",
+        "80",
+        "0",
+        "-1",
+        "3",
+        "00",
+        "0f1",
+        "zz",
+        "help",
+    ]
 )
 commands = st.one_of(
     st.lists(words, max_size=4).map(" ".join),
@@ -82,7 +99,12 @@ def test_every_command_ends_in_one_ready(boards: tuple[TextBoard, TextBoard], as
             assert said == b"e-[a command has at most 80 characters]\r\n" + READY
 
 
-@given(st.lists(st.one_of(st.binary(max_size=60), commands.map(str.encode), st.just(b"%"), st.just(b"\0")), max_size=30))
+@given(
+    st.lists(
+        st.one_of(st.binary(max_size=60), commands.map(str.encode), st.just(b"%"), st.just(b"\0")),
+        max_size=30,
+    )
+)
 @many
 def test_any_bytes_leave_a_board_that_answers_both(
     boards: tuple[TextBoard, TextBoard], pieces: list[bytes]
@@ -100,7 +122,11 @@ def test_any_bytes_leave_a_board_that_answers_both(
     assert board.take(b"name%") == b""  # a line of frames from now on
 
 
-@given(st.lists(st.one_of(frames, spoiled, st.sampled_from([b"name%", b"infer 1 0%", b"db load 20%"])), max_size=12))
+@given(
+    st.lists(
+        st.one_of(frames, spoiled, st.sampled_from([b"name%", b"infer 1 0%", b"db load 20%"])), max_size=12
+    )
+)
 @many
 def test_a_line_of_frames_is_as_without_the_dialect(
     boards: tuple[TextBoard, TextBoard], pieces: list[bytes]
@@ -133,9 +159,17 @@ def test_results_are_those_of_the_engine(
     (given_port,), (output,) = image.inputs, image.outputs
     values = np.random.default_rng(seed).integers(-128, 128, (1, N)).astype(np.int8)
     expected = HostModel(image.content, inputs=image.inputs, outputs=image.outputs).infer([values])[0].ravel()
-    for raw in (values.tobytes(), given_port.dequantize(values).astype("<f4").tobytes()):  # integers, or float32
-        assert board.take(f"db load {len(raw)}%".encode()) == f"m-[Expecting {len(raw)} bytes]\r\n".encode() + READY
-        said = b"".join(board.take(b"db " + raw[at : at + 31].hex().encode() + b"%") for at in range(0, len(raw), 31))
+    for raw in (
+        values.tobytes(),
+        given_port.dequantize(values).astype("<f4").tobytes(),
+    ):  # integers, or float32
+        assert (
+            board.take(f"db load {len(raw)}%".encode())
+            == f"m-[Expecting {len(raw)} bytes]\r\n".encode() + READY
+        )
+        said = b"".join(
+            board.take(b"db " + raw[at : at + 31].hex().encode() + b"%") for at in range(0, len(raw), 31)
+        )
         assert said.count(b"m-load-done\r\n") == 1
         lines = board.take(f"infer {runs} {warm_up}%".encode()).decode().split("\r\n")
         printed = np.array(lines[6].removeprefix("m-results-[").removesuffix("]").split(","), float)

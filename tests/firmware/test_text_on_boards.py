@@ -123,7 +123,9 @@ def test_the_client_drives_it_too(running: Running) -> None:
         for sample, printed in zip(values, outputs, strict=True):
             np.testing.assert_array_equal(running.integers(printed), running.expected(sample))
         found = mlperf.measure(board, values[0].tobytes(), windows=3, seconds=0.02)
-        assert len(found.windows_us) == 3 and min(found.windows_us) <= found.median_us <= max(found.windows_us)
+        assert len(found.windows_us) == 3 and min(found.windows_us) <= found.median_us <= max(
+            found.windows_us
+        )
         assert found.median_us > 0
 
 
@@ -136,7 +138,9 @@ def test_frames_are_answered_at_any_time_and_then_nothing_else(running: Running)
         client.set_input(0, values.tobytes())
         client.run()
         (port,) = running.image.outputs
-        np.testing.assert_array_equal(port.read(client.output(0, port.nbytes)).ravel(), running.expected(values))
+        np.testing.assert_array_equal(
+            port.read(client.output(0, port.nbytes)).ravel(), running.expected(values)
+        )
     host = TextHost(running.emulator.url, running.baud, patience_s=0.3)
     with pytest.raises(AssertionError, match="no line"):
         host.ask("name")
@@ -148,7 +152,9 @@ def test_the_uart_is_set_to_the_baud_rate(running: Running) -> None:
         pytest.skip("a pseudo-terminal has no baud rate")
     with qemu.connect(running.emulator._sockets / "gdb") as stub, stub.makefile("rb") as reader:
         qemu._packet(stub, f"m{UARTS[running.board.machine] + 0x10:x},4".encode())  # as the CPU sees it
-        while len(told := qemu._reply(reader)) != 8 or told.startswith(b"T"):  # first that the machine has stopped
+        while len(told := qemu._reply(reader)) != 8 or told.startswith(
+            b"T"
+        ):  # first that the machine has stopped
             pass
         divider = int.from_bytes(bytes.fromhex(told.decode()), "little")
     assert divider >= 16 and abs(UART_HZ / divider / running.baud - 1) < 0.02

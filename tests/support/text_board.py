@@ -17,8 +17,8 @@ import pytest
 from edge_ad.firmware_bridge.build import FIRMWARE
 
 _FLAGS = [
-    "-std=gnu11", "-g", "-O1", "-ffp-contract=off", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-iquote",
-    str(FIRMWARE),
+    "-std=gnu11", "-g", "-O1", "-ffp-contract=off", "-fsanitize=address,undefined", "-fno-sanitize-recover=all",
+    "-iquote", str(FIRMWARE),
 ]  # fmt: skip
 _ANEW = struct.pack("<I", 0xFFFFFFFF)
 DIALECTS = {"link": 0, "mlperf": 1}
@@ -30,11 +30,19 @@ def build(dialect: str) -> Path:
     if shutil.which("cc") is None:
         pytest.skip("needs cc (scripts/setup.sh installs it)")
     folder = _engine()
-    sources = [p for pattern in ("link/*.c", "*.c") for p in sorted(FIRMWARE.glob(pattern)) if p.name != "main.c"]
+    sources = [
+        p for pattern in ("link/*.c", "*.c") for p in sorted(FIRMWARE.glob(pattern)) if p.name != "main.c"
+    ]
     sources.append(Path(__file__).with_name("text_board.c"))
     program = folder / f"text-board-{dialect}"
     objects = sorted(folder.glob("*.o"))
-    _compile(f"-DEDGE_DIALECT={DIALECTS[dialect]}", *map(str, [*sources, *objects]), "-o", str(program), folder=folder)
+    _compile(
+        f"-DEDGE_DIALECT={DIALECTS[dialect]}",
+        *map(str, [*sources, *objects]),
+        "-o",
+        str(program),
+        folder=folder,
+    )
     return program
 
 
@@ -43,7 +51,9 @@ def _engine() -> Path:
     """A folder with the objects of the engine, which is the same whatever the firmware speaks."""
     folder = Path(tempfile.mkdtemp(prefix="edge-ad-text-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    _compile("-c", *map(str, [*FIRMWARE.glob("engine/*.c"), *FIRMWARE.glob("engine/kernels/*.c")]), folder=folder)
+    _compile(
+        "-c", *map(str, [*FIRMWARE.glob("engine/*.c"), *FIRMWARE.glob("engine/kernels/*.c")]), folder=folder
+    )
     return folder
 
 
