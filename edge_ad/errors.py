@@ -147,6 +147,16 @@ class StationError(EdgeAdError):
     exit_code = 2
 
 
+class RigError(EdgeAdError):
+    """A rig file that breaks its schema, or names what is not there."""
+
+    exit_code = 2
+
+
+class LockedError(EdgeAdError):
+    """A device that another rig holds."""
+
+
 class QualityError(EdgeAdError):
     """A figure that the data cannot support or that misses what was asked."""
 

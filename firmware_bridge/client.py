@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Any
 
 from edge_ad.errors import BoardError, LinkError, RestartError
 from edge_ad.firmware_bridge.exchange import BOOT, FIRST_WAIT_S, HELLO, Exchange
@@ -261,13 +262,15 @@ def open_client(
     *,
     unasked: Callable[[Frame], None] | None = None,
     first_wait_s: float | None = None,
+    wrap: Callable[[Any], Any] | None = None,
 ) -> BoardClient:
     """A client on a device file or pyserial URL, which it holds alone. Raises PortError. Say `hello` first.
 
     unasked: called with each frame that is no answer. first_wait_s: for an answer, before a request is repeated; by
-    default with time for two frames on a slow line.
+    default with time for two frames on a slow line. wrap: makes another port of the open one.
     """
     port = open_port(url, baud)
+    port = port if wrap is None else wrap(port)
     wait_s = FIRST_WAIT_S + 2 * _FRAME_BITS / baud if first_wait_s is None else first_wait_s
     return BoardClient(Exchange(port, where=url, unasked=unasked, first_wait_s=wait_s), where=url)
 

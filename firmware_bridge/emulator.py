@@ -94,9 +94,10 @@ class Emulator:
             partial.replace(self.flash)
         self._end()
 
-    def restart(self) -> None:
-        """Power on again after `cut_power`; `url` may be another."""
+    def restart(self, *, count: bool | None = None) -> None:
+        """Power on again after `cut_power`; `url` may be another. count: from now on, as at the beginning."""
         self._end()
+        self._count = self._count if count is None else count
         self.url = self._start()
 
     def _start(self) -> str:

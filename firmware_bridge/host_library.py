@@ -11,13 +11,14 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from edge_ad.errors import EngineError, MissingDependencyError
+from edge_ad.firmware_bridge.image_steps import steps
 from edge_ad.firmware_bridge.port_spec import Array, PortSpec
 
 ENGINE = Path(__file__).resolve().parent / "firmware" / "engine"
@@ -45,7 +46,7 @@ class HostModel:
         """arena_bytes: what there is, by default what the image asks for. inputs, outputs: the image's ports, which
         do not tell their types; by default flat INT8 ones. Raises EngineError for an image that the engine refuses or
         that has other ports."""
-        self._library = _library()
+        self._library, self._content = _library(), image
         self._image, image_at = _aligned(len(image))
         ctypes.memmove(image_at, image, len(image))
         if arena_bytes is None:
@@ -63,7 +64,7 @@ class HostModel:
         ports = [(int(offset), int(size)) for offset, size in table]
         self._inputs = _matched(ports[: int(header[8])], inputs)
         self._outputs = _matched(ports[int(header[8]) :], outputs)
-        self._arena_at = arena_at
+        self._arena_at, self._arena_bytes = arena_at, arena_bytes
 
     def infer(self, inputs: Sequence[Array]) -> list[Array]:
         """Outputs in their ports' shapes and types, of inputs of any shape but the right size and values."""
@@ -73,6 +74,17 @@ class HostModel:
                 raise EngineError(f"the network takes {spec.nbytes} bytes, not {len(raw)}")
             ctypes.memmove(self._arena_at + offset, raw, len(raw))
         return self.again()
+
+    def trace(self, inputs: Sequence[bytes], *, fill: int = 0) -> Iterator[tuple[int, bytes]]:
+        """(step, its tensor) of each step that writes one, as `BoardClient.tensor` gives it. inputs: the bytes of each.
+        fill: what the memory holds before, which is what lies where a step has written only a part of its tensor."""
+        ctypes.memset(self._arena_at, fill, self._arena_bytes)
+        for (offset, _), raw in zip(self._inputs, inputs, strict=True):
+            ctypes.memmove(self._arena_at + offset, raw, len(raw))
+        for number, step in enumerate(steps(self._content)):
+            self._library.edge_run_step(ctypes.byref(self._model), number)
+            if step.output is not None:
+                yield number, ctypes.string_at(self._arena_at + step.output, step.nbytes)
 
     def again(self) -> list[Array]:
         """Outputs for what lies in the memory of the inputs: the same once more, where these are kept."""

@@ -28,6 +28,7 @@ _COMMANDS = {
     "mlperf": "Drive any board that speaks MLPerf Tiny's text: performance, accuracy.",
     "infer": "Raw network outputs and scores of a payload, for rigs and sceptics.",
     "verify": "Run a bundle's golden vectors on this machine.",
+    "rig": "Hold devices to what must hold: parity, budgets, faults, power cuts.",
     "bench": "Time every payload of a bundle that this machine can run, side by side.",
     "targets": "List the targets and what they can do.",
     "demo": "The whole way on generated parts: fit, compile, flash, run.",

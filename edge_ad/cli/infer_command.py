@@ -8,11 +8,9 @@ from pathlib import Path
 import click
 import numpy as np
 
-from edge_ad.bundle.manifest import InputSpec
 from edge_ad.bundle.signature import PublicKey
 from edge_ad.cli.options import out, print_json, signature_option
 from edge_ad.cli.payloads import board_address, board_options, open_payload, provider_option
-from edge_ad.errors import DataError
 
 
 @click.command("infer")
@@ -40,11 +38,12 @@ def command(
     from edge_ad.runtime.deployment import load
     from edge_ad.runtime.golden import npz_bytes
     from edge_ad.runtime.heads import INPUT, evaluate
+    from edge_ad.runtime.recorded import read_inputs
 
     with load(bundle, target=target, signed_by=signed_by) as live, contextlib.ExitStack() as opened:
         address = board_address(board, port, baud, state)
         payload, engine = open_payload(live, target, address, threads, opened, require_provider)
-        batch = _read(input_, live.manifest.input_of(payload))
+        batch = read_inputs(input_, live.manifest.input_of(payload))
         results = [engine.infer(one[None]) for one in batch]
         arrays = {name: np.concatenate([r[name] for r in results]) for name in payload.outputs}
         heads = [
@@ -79,33 +78,3 @@ def command(
             verdict += ", uncertain"
         out.print(f"{index}: score {value:.6g}{verdict}")
     out.print(f"{payload.target} on {info}", soft_wrap=True)
-
-
-def _read(path: Path, spec: InputSpec) -> np.ndarray:
-    """Network inputs (N, *shape[1:]) of the spec's dtype: an .npy as it is, any other file as a source of inputs."""
-    from edge_ad.runtime.preprocess import QUANTIZE, preprocess
-    from edge_ad.runtime.sources import open_source
-
-    if path.suffix.lower() != ".npy":
-        source = open_source(str(path), input=spec)
-        try:
-            batches = [preprocess(spec.preprocess, sample.data) for sample in source]
-        finally:
-            source.close()
-        if not batches:
-            raise DataError(f"gives no {spec.noun}", where=path)
-        return np.concatenate(batches)
-    try:
-        data = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"is no .npy that can be read ({error})", where=path) from error
-    one = tuple(spec.shape[1:])
-    data = data[None] if data.shape == one else data
-    if spec.preprocess.name == QUANTIZE and data.shape[1:] == one and len(data):
-        return np.concatenate([preprocess(spec.preprocess, row) for row in data])
-    if data.shape[1:] != one or data.dtype != np.dtype(spec.dtype) or not len(data):
-        raise DataError(
-            f"holds {data.shape} {data.dtype}, the network takes (N, {', '.join(map(str, one))}) {spec.dtype}",
-            where=path,
-        )
-    return data

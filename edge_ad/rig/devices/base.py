@@ -1,0 +1,135 @@
+"""What every device of a rig can do, and what it remembers of the bundles that it was asked about."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from types import TracebackType
+
+import numpy as np
+
+from edge_ad.bundle.manifest import Payload
+from edge_ad.bundle.names import shown
+from edge_ad.errors import BundleError, EdgeAdError, FirmwareError, ParityError, QualityError
+from edge_ad.rig.config import Rig
+from edge_ad.rig.tables import BundleTable, DeviceTable
+from edge_ad.runtime.deployment import LiveBundle, load
+from edge_ad.runtime.engines.base import Engine, Tensor
+from edge_ad.runtime.heads import INPUT, evaluate
+
+COMMAND_S = 300.0
+
+
+class NotLiveError(QualityError):
+    """A device that holds another model than the bundle's, and may not be given it."""
+
+
+class OpenDevice(ABC):
+    """A device that was reached; a context manager that lets go of it."""
+
+    def __init__(self, table: DeviceTable, rig: Rig):
+        self.table = table
+        self.rig = rig
+        self._held = contextlib.ExitStack()
+        self._bundles: dict[str, LiveBundle] = {}
+        self._refused: dict[str, EdgeAdError] = {}
+
+    def __enter__(self) -> OpenDevice:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._held.close()
+
+    def bundle(self, table: BundleTable) -> LiveBundle:
+        """A bundle of the rig, extracted for as long as the device is open. Raises BundleError."""
+        if table.name not in self._bundles:
+            path = self.rig.resolve(table.path)
+            try:
+                self._bundles[table.name] = self._held.enter_context(load(path))
+            except FileNotFoundError as error:
+                raise BundleError("there is no such bundle", where=path) from error
+        return self._bundles[table.name]
+
+    def may_flash(self, table: BundleTable) -> bool:
+        """Whether the rig file lets this bundle be put on this device."""
+        return self.table.flash and table.flash
+
+    def ready(self, table: BundleTable) -> None:
+        """Have the bundle live, if it may be put there. One that the device refused once is not tried again.
+
+        Raises NotLiveError for a device that holds another and may not be given it, ParityError and others as its
+        flash does."""
+        bundle = self.bundle(table)
+        told = self.differs(bundle)
+        if told is None:
+            return
+        if not self.may_flash(table):
+            raise NotLiveError(
+                told, where=f"device '{self.table.name}'", hint="flash the bundle, or set flash = true"
+            )
+        if table.name in self._refused:
+            raise self._refused[table.name]
+        try:
+            self.flash(bundle)
+        except (ParityError, BundleError) as error:
+            self._refused[table.name] = error
+            raise
+        if (told := self.differs(bundle)) is not None:
+            raise QualityError(f"{told}, though it was just put there", where=f"device '{self.table.name}'")
+
+    @abstractmethod
+    def differs(self, bundle: LiveBundle) -> str | None:
+        """In a clause, what is live where that is not the bundle; None where it is, whole."""
+
+    @abstractmethod
+    def flash(self, bundle: LiveBundle) -> None:
+        """Put a bundle there and make it live, once it has proved itself. Raises ParityError when it does not."""
+
+    @abstractmethod
+    def scores(self, bundle: LiveBundle, inputs: Tensor) -> Tensor:
+        """Scores (N,) of network inputs (N, …) by the live bundle."""
+
+    @abstractmethod
+    def payload(self, bundle: LiveBundle) -> Payload:
+        """The bundle's payload for this device. Raises SchemaError where it has none."""
+
+    @abstractmethod
+    def costs(self, bundle: LiveBundle) -> dict[str, float]:
+        """What the live bundle costs there, by name with its unit: flash_bytes, ram_bytes, instructions, latency_us, as
+        far as the device can tell."""
+
+    @abstractmethod
+    def properties(self) -> dict[str, str]:
+        """Of the device: board, firmware build, serial number, …"""
+
+
+def run_command(words: Sequence[str], what: str, *, timeout_s: float = COMMAND_S) -> None:
+    """A command of the user's. Raises FirmwareError with its last line when it fails."""
+    try:
+        done = subprocess.run(
+            list(words), stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
+            timeout=timeout_s, check=False,
+        )  # fmt: skip
+    except FileNotFoundError as error:
+        raise FirmwareError(f"there is no command '{shown(words[0])}'", where=what) from error
+    except OSError as error:
+        raise FirmwareError(f"'{shown(words[0])}' cannot be run ({error.strerror})", where=what) from error
+    except subprocess.TimeoutExpired as error:
+        raise FirmwareError(f"'{shown(words[0])}' takes longer than {timeout_s:g} s", where=what) from error
+    if done.returncode:
+        lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
+        told = f" ({shown(lines[-1].strip())})" if lines else ""
+        raise FirmwareError(f"'{shown(words[0])}' ended with status {done.returncode}{told}", where=what)
+
+
+def score(payload: Payload, engine: Engine, inputs: Tensor) -> Tensor:
+    """Scores (N,) of network inputs (N, …) by an engine and the payload's head."""
+    found = []
+    for one in inputs:
+        outputs = engine.infer(one[None])
+        found.append(evaluate(payload.head, {INPUT: one[None], **outputs}, engine.parts).scores)
+    return np.concatenate(found)

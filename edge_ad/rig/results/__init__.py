@@ -1,0 +1,1 @@
+"""Results of a rig: a table, JUnit XML, JSON, and one page of HTML."""

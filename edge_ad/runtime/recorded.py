@@ -1,0 +1,42 @@
+"""Recorded inputs of a network, read all at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from edge_ad.bundle.manifest import InputSpec
+from edge_ad.errors import DataError
+from edge_ad.runtime.engines.base import Tensor
+from edge_ad.runtime.preprocess import QUANTIZE, preprocess
+from edge_ad.runtime.sources import open_source
+
+
+def read_inputs(path: Path, spec: InputSpec) -> Tensor:
+    """Network inputs (N, *shape[1:]) of the spec's dtype: an .npy as it is, any other file or folder as a source.
+
+    Raises DataError for what gives none, or others, and SourceError."""
+    if path.suffix.lower() != ".npy":
+        source = open_source(str(path), input=spec)
+        try:
+            batches: list[Tensor] = [preprocess(spec.preprocess, sample.data) for sample in source]
+        finally:
+            source.close()
+        if not batches:
+            raise DataError(f"gives no {spec.noun}", where=path)
+        return np.concatenate(batches)
+    try:
+        data: Tensor = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"is no .npy that can be read ({error})", where=path) from error
+    one = tuple(spec.shape[1:])
+    data = data[None] if data.shape == one else data
+    if spec.preprocess.name == QUANTIZE and data.shape[1:] == one and len(data):
+        return np.concatenate([preprocess(spec.preprocess, row) for row in data])
+    if data.shape[1:] != one or data.dtype != np.dtype(spec.dtype) or not len(data):
+        raise DataError(
+            f"holds {data.shape} {data.dtype}, the network takes (N, {', '.join(map(str, one))}) {spec.dtype}",
+            where=path,
+        )
+    return data
