@@ -33,7 +33,7 @@ from edge_ad.firmware_bridge.connection import BoardAddress, Connection
               help="First write this real board's firmware through its debug probe, e.g. nucleo-h743zi2; its UART is "
               "set to --baud.")  # fmt: skip
 @click.option("--dialect", type=click.Choice(["link", "mlperf"]), default="link", show_default=True,
-              help="With --program: mlperf is the firmware that MLPerf Tiny runners drive (docs/mlperf.md).")  # fmt: skip
+              help="With --program: mlperf is the one that MLPerf Tiny runners drive (docs/mlperf.md).")  # fmt: skip
 @click.option(
     "--target", help="Which payload; may be left out when the bundle holds one, or one for the board."
 )
