@@ -11,9 +11,8 @@ from edge_ad.compile.integer.arena import Plan, plan
 from edge_ad.compile.integer.graph import Graph
 from edge_ad.compile.integer.lower import ALIGNMENT, KernelSet, Program, lower
 from edge_ad.compile.integer.records import IN_IMAGE, NO_REF, Buffer, Constant, Ref, Stretch, opcode
-from edge_ad.errors import UsageError
-from edge_ad.firmware_bridge.monitor import decimal_unit
-from edge_ad.firmware_bridge.port_spec import DTYPES, PortSpec
+from edge_ad.firmware_bridge.forms import pack_forms
+from edge_ad.firmware_bridge.port_spec import PortSpec
 
 MAGIC = 0x4D444145  # "EADM"
 ABI = 2
@@ -24,9 +23,6 @@ _HEADER = struct.Struct("<IHHII11I")
 _CRC_FROM = 16
 _STEP = struct.Struct("<HHIII")  # opcode, node, offset of the record, offset and bytes of what it writes
 _PORT = struct.Struct("<II")  # offset in the arena, bytes
-_FORMS_MAGIC = 0x4D524F46  # "FORM"
-_FORM = struct.Struct("<Iiiif")  # type, zero point, scale as mantissa and exponent, scale
-_LARGEST_EXPONENT = 8  # of a scale that a board prints
 
 
 @dataclass(frozen=True)
@@ -108,7 +104,7 @@ def write_image(
     )  # fmt: skip
     steps_offset = append(steps)
     ports = b"".join(_PORT.pack(arena.offset(b), b.size) for b, _ in (*program.inputs, *program.outputs))
-    ports_offset = append(ports + _forms([spec for _, spec in (*program.inputs, *program.outputs)]))
+    ports_offset = append(ports + pack_forms([spec for _, spec in (*program.inputs, *program.outputs)]))
     vectors = b"".join(b"".join(i) + b"".join(o) for i, o in golden)
     golden_offset = append(vectors)
     monitor_offset = append(monitor) if monitor else 0
@@ -122,19 +118,6 @@ def write_image(
         "<IHHII", MAGIC, ABI, KERNEL_SETS.index(program.kernels), _CRC_FROM + len(tail), zlib.crc32(tail)
     )
     return Image(head + tail, program, arena)
-
-
-def _forms(specs: Sequence[PortSpec]) -> bytes:
-    """What the ports' integers stand for, for boards that print numbers; nothing where a scale cannot be printed."""
-    try:
-        words = [
-            _FORM.pack(DTYPES.index(s.dtype), s.zero_point, *decimal_unit(s.scale), s.scale) for s in specs
-        ]
-    except (UsageError, ValueError, struct.error, OverflowError):
-        return b""
-    if any(decimal_unit(spec.scale)[1] > _LARGEST_EXPONENT for spec in specs):
-        return b""
-    return struct.pack("<I", _FORMS_MAGIC) + b"".join(words)
 
 
 def _aligned(size: int) -> int:

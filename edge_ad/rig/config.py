@@ -22,7 +22,12 @@ else:
     import tomli as tomllib
 
 AnyDevice = Annotated[
-    tables.QemuTable | tables.PosixTable | tables.SerialTable | tables.MlperfTable | tables.SshTable,
+    tables.QemuTable
+    | tables.PosixTable
+    | tables.SerialTable
+    | tables.MlperfTable
+    | tables.LabgridTable
+    | tables.SshTable,
     Field(discriminator="kind"),
 ]
 

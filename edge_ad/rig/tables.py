@@ -140,6 +140,17 @@ class MlperfTable(DeviceTable):
     reset: Command | None = None
 
 
+class LabgridTable(DeviceTable):
+    """A board of labgrid's, with an EdgeBoardDriver (edge_ad.rig.labgrid).
+
+    environment: labgrid's file. role: which of its targets.
+    """
+
+    kind: Literal["labgrid"]
+    environment: Path
+    role: Label = "main"
+
+
 class SshTable(DeviceTable):
     """A Linux device with edge-ad, as `flash --to` has it. reset: a command of the user's, run here."""
 
@@ -261,8 +272,8 @@ class EnduranceCheck(CheckTable):
 class AccuracyCheck(CheckTable):
     """Of boards that speak MLPerf Tiny's text: what they print is what the bundle's image computes.
 
-    inputs: beside the bundle's golden vectors, random ones of this seed, where the bundle has a payload for target posix.
-    form: how inputs are loaded, as the network's integers or as float32. tolerance: of printed numbers; None: less than
+    inputs: beside the bundle's golden vectors, random ones of this seed, where it has a payload for target posix. form:
+    how inputs are loaded, as the network's integers or as float32. tolerance: of printed numbers; None: less than
     half a step of the output's integers, so that these are equal.
     """
 

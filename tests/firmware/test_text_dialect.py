@@ -18,6 +18,8 @@ from text_board import TextBoard, build
 
 from edge_ad.compile.integer.image import Image, build_image
 from edge_ad.compile.integer.read import parse_tflite
+from edge_ad.errors import SchemaError
+from edge_ad.firmware_bridge.forms import read_forms
 from edge_ad.firmware_bridge.frames import DELIMITER, Decoder, Frame, encode
 from edge_ad.firmware_bridge.host_library import HostModel
 from edge_ad.firmware_bridge.monitor import Monitor
@@ -175,6 +177,16 @@ def test_results_are_those_of_the_engine(
         printed = np.array(lines[6].removeprefix("m-results-[").removesuffix("]").split(","), float)
         np.testing.assert_array_equal(np.rint(printed / output.scale) + output.zero_point, expected)
         assert board.take(b"results%").decode().split("\r\n")[0] == lines[6]
+
+
+def test_an_image_tells_what_its_integers_stand_for(image: Image) -> None:
+    forms = read_forms(image.content)
+    for spec, told in zip((*image.inputs, *image.outputs), (*forms.inputs, *forms.outputs), strict=True):
+        assert (told.size, told.dtype, told.zero_point) == (spec.size, spec.dtype, spec.zero_point)
+        assert told.scale == pytest.approx(spec.scale, rel=1e-7)
+    for broken in (b"", image.content[:40], image.content.replace(b"FORM", b"NONE")):
+        with pytest.raises(SchemaError, match="does not tell what its integers stand for"):
+            read_forms(broken)
 
 
 def test_hostile_or_missing_forms_are_no_results(tmp_path: Path, image: Image) -> None:

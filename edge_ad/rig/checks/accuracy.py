@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_ad.errors import SchemaError
+from edge_ad.firmware_bridge.forms import read_forms
 from edge_ad.firmware_bridge.image_steps import golden_vectors
 from edge_ad.firmware_bridge.mlperf import compute
 from edge_ad.firmware_bridge.port_spec import PortSpec, random_inputs
@@ -23,10 +24,10 @@ _POSIX = "posix"
 def check(context: Context) -> Outcome:
     """All outputs, or the last one alone where the board prints only that: of detectors it is the score."""
     device, settings = context.text, context.settings
-    ports = device.ports(context.live)
+    forms = read_forms(device.image(context.live))
     vectors = _vectors(context, device, settings)
-    specs = list(ports.outputs.values())
-    outputs = compute(device.line, [_form(ports.input, values, settings) for values, _ in vectors])
+    specs = forms.outputs
+    outputs = compute(device.line, [_form(forms.inputs[0], values, settings) for values, _ in vectors])
     worst, told = 0.0, []
     for number, (got, (_, wanted)) in enumerate(zip(outputs, vectors, strict=True)):
         kept = specs[-1:] if len(got) == specs[-1].size else specs
