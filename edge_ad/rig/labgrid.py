@@ -1,6 +1,7 @@
 """labgrid's side of a rig: a resource and a driver, for `imports: [edge_ad.rig.labgrid]` in an environment file.
 
-labgrid brings a `serial` of its own (pyserial-labgrid), which overwrites pyserial's: it needs an environment of its own.
+labgrid brings a `serial` of its own (pyserial-labgrid), which overwrites pyserial's: install it in an environment of its
+own.
 """
 
 from __future__ import annotations
@@ -94,7 +95,8 @@ class EdgeBoardDriver(Driver):
 
         Raises PortError, LinkError, UsageError for another board than the resource's."""
         found = rig if isinstance(rig, Rig) else load_rig(Path(rig))
-        with _LabgridBoard(table or self.table(), found, self) as device:
+        device = _LabgridBoard(table or self.table(), found, self)
+        with device:
             told = device.connection.hello.board
             if self.board.board is not None and told != self.board.board:
                 raise UsageError(

@@ -59,9 +59,9 @@ CHECKS = "[checks.live]\n[checks.parity]\n[checks.power]\ncuts = 2\n"
 @pytest.fixture
 def python() -> str:
     found = os.environ.get(PYTHON)
-    if found is None or not Path(found).exists():
-        pytest.skip(f"labgrid has an environment of its own: {PYTHON} names its Python (make labgrid)")
-    return found
+    if not found or not Path(found).exists():
+        pytest.skip(f"labgrid has an environment of its own: {PYTHON} names its Python (make test-labgrid)")
+    return str(Path(found).absolute())
 
 
 @pytest.fixture

@@ -94,5 +94,6 @@ def opened(table: MlperfTable, rig: Rig) -> Iterator[TextDevice]:
     """Reset it where the rig file says how, then speak to it. Raises FirmwareError, PortError, LinkError."""
     if table.reset is not None:
         run_command(table.reset, f"device '{table.name}': reset")
-    with TextDevice(table, rig) as device:
+    device = TextDevice(table, rig)
+    with device:
         yield device
