@@ -1,7 +1,7 @@
 """labgrid's side of a rig: a resource and a driver, for `imports: [edge_ad.rig.labgrid]` in an environment file.
 
-labgrid brings a `serial` of its own (pyserial-labgrid), which overwrites pyserial's: install it in an environment of its
-own.
+labgrid brings a `serial` of its own (pyserial-labgrid), which overwrites pyserial's: it has to be installed in an
+environment of its own.
 """
 
 from __future__ import annotations
