@@ -58,7 +58,7 @@ class EdgeBoardDriver(Driver):
     }
 
     def switch(self) -> Any:
-        """The target's power driver, None without one. labgrid binds what stands above in the file; below counts too."""
+        """The target's power driver, None without one. labgrid binds what stands above it; below counts as well."""
         return self.power or self._of_target("PowerProtocol")
 
     def reset_switch(self) -> Any:
