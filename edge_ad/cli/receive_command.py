@@ -55,6 +55,26 @@ def rollback(root: Path, restart: str | None, wait_s: float) -> None:
         answer.update(go_back(root, restart=restart, wait_s=wait_s).model_dump(mode="json"))
 
 
+@command.command("prove")
+@_ROOT
+def prove(root: Path) -> None:
+    """Run the golden vectors of the bundle that is live."""
+    from edge_ad.runtime.deployment.remote.asked import prove_live
+
+    with _answering() as answer:
+        answer.update(prove_live(root).model_dump(mode="json"))
+
+
+@command.command("score")
+@_ROOT
+def score(root: Path) -> None:
+    """Scores, by the bundle that is live, of network inputs that come as an .npy on standard input."""
+    from edge_ad.runtime.deployment.remote.asked import score_live
+
+    with _answering() as answer:
+        answer.update(score_live(root, sys.stdin.buffer).model_dump(mode="json"))
+
+
 @command.command("service")
 @_ROOT
 @click.option("--name", required=True)

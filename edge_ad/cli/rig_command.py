@@ -102,6 +102,14 @@ def baseline(file: Path, devices: tuple[str, ...], bundles: tuple[str, ...], wai
     out.print(f"baseline {path}", soft_wrap=True)
 
 
+@command.command("schema")
+def schema() -> None:
+    """Print the JSON schema of what `rig run --json` prints."""
+    from edge_ad.rig.results.json import json_schema
+
+    print_json(json_schema())
+
+
 def _say(told: str) -> None:
     errors.print(told, soft_wrap=True, markup=False, highlight=False)
 

@@ -33,8 +33,8 @@ class Baseline(Spec):
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
-    schema_: Literal["edge-ad/rig-baseline/1"] = Field(default=SCHEMA, alias="schema")
-    devices: dict[str, dict[str, Entry]] = {}
+    schema_: Literal["edge-ad/rig-baseline/1"] = Field(alias="schema")
+    devices: dict[str, dict[str, Entry]] = Field(default_factory=dict)
 
     def entry(self, device: str, bundle: str) -> Entry | None:
         """What is stored of a bundle on a device."""
@@ -60,11 +60,11 @@ def read_baseline(path: Path) -> Baseline:
 
 def write_baseline(path: Path, found: Mapping[tuple[str, str], Entry]) -> Baseline:
     """Store what was found by (device, bundle); what else is in the file stays. Raises RigError."""
-    before = read_baseline(path) if path.exists() else Baseline()
+    before = read_baseline(path) if path.exists() else Baseline(schema_=SCHEMA)
     devices = {device: dict(entries) for device, entries in before.devices.items()}
     for (device, bundle), entry in found.items():
         devices.setdefault(device, {})[bundle] = entry
-    after = Baseline(devices=devices)
+    after = Baseline(schema_=SCHEMA, devices=devices)
     text = json.dumps(after.model_dump(mode="json", by_alias=True), indent=2, sort_keys=True)
     write_atomic(path, text.encode() + b"\n")
     return after

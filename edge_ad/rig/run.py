@@ -33,9 +33,6 @@ class Cell:
     settings: CheckTable
     function: Callable[[Context], Outcome] | None = None
 
-    def __str__(self) -> str:
-        return f"{self.device.name}-{self.bundle.name}-{self.check}"
-
 
 def cells(
     rig: Rig, *, devices: Sequence[str] = (), bundles: Sequence[str] = (), checks: Sequence[str] = ()

@@ -197,14 +197,11 @@ class LiveCheck(CheckTable):
 class ParityCheck(CheckTable):
     """Outputs are the host's.
 
-    inputs: beside the bundle's golden vectors, random ones over the whole range of the input, of this seed. atol, rtol:
-    of targets that compute in float, in place of the bundle's own.
+    inputs: for boards, beside the bundle's golden vectors, random ones over the whole range of the input, of this seed.
     """
 
     inputs: Annotated[int, Field(ge=0, le=100_000)] = 8
     seed: int = 0
-    atol: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
-    rtol: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
 
 
 class BudgetCheck(CheckTable):

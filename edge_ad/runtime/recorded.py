@@ -1,4 +1,4 @@
-"""Recorded inputs of a network, read all at once."""
+"""Recorded inputs of a network, read all at once, and their scores."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_ad.bundle.manifest import InputSpec
+from edge_ad.bundle.manifest import InputSpec, Payload
 from edge_ad.errors import DataError
-from edge_ad.runtime.engines.base import Tensor
+from edge_ad.runtime.engines.base import Engine, Tensor
+from edge_ad.runtime.heads import INPUT, evaluate
 from edge_ad.runtime.preprocess import QUANTIZE, preprocess
 from edge_ad.runtime.sources import open_source
 
@@ -40,3 +41,12 @@ def read_inputs(path: Path, spec: InputSpec) -> Tensor:
             where=path,
         )
     return data
+
+
+def score_inputs(payload: Payload, engine: Engine, inputs: Tensor) -> Tensor:
+    """Scores (N,) of network inputs (N, …) by an engine and the payload's head."""
+    found = []
+    for one in inputs:
+        outputs = engine.infer(one[None])
+        found.append(evaluate(payload.head, {INPUT: one[None], **outputs}, engine.parts).scores)
+    return np.concatenate(found)

@@ -20,7 +20,8 @@ def check(context: Context) -> Outcome:
     if entry is None:
         told = f"the baseline has no figures of it; write them: edge-ad rig baseline {context.rig.path}"
         return context.failed("quality", told, **costs)
-    over, told = [], []
+    over: list[str] = []
+    held: list[str] = []
     for key, name in _KEYS.items():
         allowed: float | None = getattr(settings, key)
         if allowed is None or name not in entry.costs:
@@ -29,7 +30,7 @@ def check(context: Context) -> Outcome:
         if now is None:
             over.append(f"{name} is in the baseline, and the device cannot tell it")
             continue
-        told.append(f"{name} {now:,.0f} ({_change(before, now)})")
+        held.append(f"{name} {now:,.0f} ({_change(before, now)})")
         if now > before * (1 + allowed):
             over.append(
                 f"{name} went from {before:,.0f} to {now:,.0f} ({_change(before, now)}), allowed is +{allowed:.1%}"
@@ -37,7 +38,7 @@ def check(context: Context) -> Outcome:
     figures = {**costs, "baseline": dict(entry.costs)}
     if over:
         return context.failed("quality", "; ".join(over), **figures)
-    return context.passed(", ".join(told), **figures)
+    return context.passed(", ".join(held), **figures)
 
 
 def _change(before: float, now: float) -> str:

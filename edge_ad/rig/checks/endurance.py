@@ -8,6 +8,7 @@ from typing import Any
 from edge_ad.firmware_bridge.client import Status
 from edge_ad.firmware_bridge.port_spec import random_inputs
 from edge_ad.rig.checks.base import Context
+from edge_ad.rig.checks.reference import host_reference
 from edge_ad.rig.devices.board import BoardDevice
 from edge_ad.rig.outcome import Outcome
 
@@ -15,12 +16,15 @@ _SAMPLES = 50  # of memory and speed, over the run
 
 
 def check(context: Context) -> Outcome:
-    """Frames are counted by the board: as many requests as were sent, one inference for each that was asked for."""
+    """Answers are held to the host's, or without a payload that it runs, to the board's own first ones. Frames are
+    counted by the board: as many requests as were sent, one inference for each that was asked for."""
     board, settings = context.board, context.settings
     board.ready(context.bundle)
     ports = board.ports(context.live)
     inputs = random_inputs(ports.input, settings.inputs, settings.seed)
-    wanted = [board.infer_raw(values, ports) for values in inputs]
+    own = [board.infer_raw(values, ports) for values in inputs]
+    with host_reference(board, context.live) as reference:
+        wanted = own if reference is None else [reference.outputs(values) for values in inputs]
     begun = board.client.hello().boots
     # What one inference takes is counted by one: frames depend on the board's size of them.
     first = board.client.status()

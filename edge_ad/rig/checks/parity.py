@@ -14,7 +14,6 @@ from edge_ad.rig.checks.localise import Difference, first_difference, matched
 from edge_ad.rig.checks.reference import emulated_reference, host_reference
 from edge_ad.rig.devices.board import BoardDevice
 from edge_ad.rig.outcome import Outcome
-from edge_ad.runtime.golden import check_golden
 
 _NO_REFERENCE = (
     "the bundle has no payload for target posix, and no emulated board of this target can be started"
@@ -23,20 +22,35 @@ _NO_REFERENCE = (
 
 def check(context: Context) -> Outcome:
     """Golden vectors and scores, then whole outputs for random inputs. Raises EdgeAdError where that cannot be done."""
-    board = context.board
+    board = context.device if isinstance(context.device, BoardDevice) else None
     try:
-        board.ready(context.bundle)
+        context.device.ready(context.bundle)
     except ParityError as error:
+        if board is None:
+            raise
         return _refused(context, board, error)
-    with board.engine(context.live) as engine:
-        golden = check_golden(board.payload(context.live), context.live.folder, engine)
+    golden = context.device.prove(context.live)
+    if golden.passed and board is None:
+        told = (
+            f"{golden.count} golden vectors agree (worst difference {golden.worst_error:.2g}, allowed "
+            f"{golden.allowed:.2g}) on {golden.ran_on}"
+        )
+        figures = {
+            "golden_vectors": golden.count,
+            "worst_error": golden.worst_error,
+            "allowed": golden.allowed,
+        }
+        return context.passed(told, **figures)
     if not golden.passed:
         told = (
             f"golden vector {golden.worst_vector}: '{golden.worst_output}' differs by {golden.worst_error:.3g}, "
             f"allowed is {golden.allowed:.3g}"
         )
+        if board is None:
+            return context.failed("parity", told, worst_error=golden.worst_error, allowed=golden.allowed)
         vectors = [inputs[0] for inputs, _ in golden_vectors(board.image(context.live))]
         return _failed(context, told, _localised(context, board, vectors))
+    assert board is not None
     return _compared(context, board, golden.count)
 
 

@@ -10,13 +10,12 @@ import numpy as np
 from edge_ad.bundle.manifest import Payload
 from edge_ad.errors import EdgeAdError, SchemaError
 from edge_ad.rig.checks.base import Context, NotCheckedError
-from edge_ad.rig.devices.base import score
 from edge_ad.rig.outcome import Outcome
 from edge_ad.rig.tables import ScoresCheck
 from edge_ad.runtime.deployment import LiveBundle
 from edge_ad.runtime.engines import open_engine, open_model
 from edge_ad.runtime.engines.base import Engine
-from edge_ad.runtime.recorded import read_inputs
+from edge_ad.runtime.recorded import read_inputs, score_inputs
 
 
 def check(context: Context) -> Outcome:
@@ -35,7 +34,7 @@ def check(context: Context) -> Outcome:
         theirs = inputs if live.manifest.input_of(reference) == live.manifest.input_of(payload) else None
         if theirs is None:
             theirs = read_inputs(context.rig.resolve(context.bundle.data), live.manifest.input_of(reference))
-        host = score(reference, engine, theirs[: settings.inputs]).astype(np.float64)
+        host = score_inputs(reference, engine, theirs[: settings.inputs]).astype(np.float64)
     device = context.device.scores(live, inputs).astype(np.float64)
     correlation = rank_correlation(host, device)  # refuses scores without a deviation
     shift = float((device - host).mean() / host.std(ddof=1))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
+import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from types import TracebackType
-
-import numpy as np
+from typing import TypeVar
 
 from edge_ad.bundle.manifest import Payload
 from edge_ad.bundle.names import shown
@@ -16,10 +16,11 @@ from edge_ad.errors import BundleError, EdgeAdError, FirmwareError, ParityError,
 from edge_ad.rig.config import Rig
 from edge_ad.rig.tables import BundleTable, DeviceTable
 from edge_ad.runtime.deployment import LiveBundle, load
-from edge_ad.runtime.engines.base import Engine, Tensor
-from edge_ad.runtime.heads import INPUT, evaluate
+from edge_ad.runtime.engines.base import Tensor
+from edge_ad.runtime.golden import GoldenResult
 
 COMMAND_S = 300.0
+Device = TypeVar("Device", bound="OpenDevice")
 
 
 class NotLiveError(QualityError):
@@ -36,7 +37,7 @@ class OpenDevice(ABC):
         self._bundles: dict[str, LiveBundle] = {}
         self._refused: dict[str, EdgeAdError] = {}
 
-    def __enter__(self) -> OpenDevice:
+    def __enter__(self: Device) -> Device:
         return self
 
     def __exit__(
@@ -90,6 +91,10 @@ class OpenDevice(ABC):
         """Put a bundle there and make it live, once it has proved itself. Raises ParityError when it does not."""
 
     @abstractmethod
+    def prove(self, bundle: LiveBundle) -> GoldenResult:
+        """Run the live bundle's golden vectors there. Raises EngineError and others; a difference is in the result."""
+
+    @abstractmethod
     def scores(self, bundle: LiveBundle, inputs: Tensor) -> Tensor:
         """Scores (N,) of network inputs (N, …) by the live bundle."""
 
@@ -110,10 +115,13 @@ class OpenDevice(ABC):
 def run_command(words: Sequence[str], what: str, *, timeout_s: float = COMMAND_S) -> None:
     """A command of the user's. Raises FirmwareError with its last line when it fails."""
     try:
-        done = subprocess.run(
-            list(words), stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
-            timeout=timeout_s, check=False,
-        )  # fmt: skip
+        with tempfile.TemporaryFile() as output:  # no pipe, which what it leaves running would keep open
+            done = subprocess.run(
+                list(words), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, timeout=timeout_s,
+                check=False,
+            )  # fmt: skip
+            output.seek(0)
+            told = output.read().decode(errors="replace")
     except FileNotFoundError as error:
         raise FirmwareError(f"there is no command '{shown(words[0])}'", where=what) from error
     except OSError as error:
@@ -121,15 +129,6 @@ def run_command(words: Sequence[str], what: str, *, timeout_s: float = COMMAND_S
     except subprocess.TimeoutExpired as error:
         raise FirmwareError(f"'{shown(words[0])}' takes longer than {timeout_s:g} s", where=what) from error
     if done.returncode:
-        lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
-        told = f" ({shown(lines[-1].strip())})" if lines else ""
-        raise FirmwareError(f"'{shown(words[0])}' ended with status {done.returncode}{told}", where=what)
-
-
-def score(payload: Payload, engine: Engine, inputs: Tensor) -> Tensor:
-    """Scores (N,) of network inputs (N, …) by an engine and the payload's head."""
-    found = []
-    for one in inputs:
-        outputs = engine.infer(one[None])
-        found.append(evaluate(payload.head, {INPUT: one[None], **outputs}, engine.parts).scores)
-    return np.concatenate(found)
+        lines = [line.strip() for line in told.splitlines() if line.strip()]
+        last = f" ({shown(lines[-1])})" if lines else ""
+        raise FirmwareError(f"'{shown(words[0])}' ended with status {done.returncode}{last}", where=what)

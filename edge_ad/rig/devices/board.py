@@ -14,13 +14,15 @@ from edge_ad.firmware_bridge.connection import BoardAddress, Connection
 from edge_ad.firmware_bridge.flasher import flash_image, is_live, read_header
 from edge_ad.firmware_bridge.port_spec import random_inputs
 from edge_ad.rig.config import Rig
-from edge_ad.rig.devices.base import OpenDevice, run_command, score
+from edge_ad.rig.devices.base import OpenDevice, run_command
 from edge_ad.rig.devices.power import power_off, power_on
 from edge_ad.rig.tables import DeviceTable, PowerTable
 from edge_ad.runtime.deployment import LiveBundle
 from edge_ad.runtime.engines.base import Tensor
 from edge_ad.runtime.engines.board import BoardEngine
 from edge_ad.runtime.engines.image_ports import Ports
+from edge_ad.runtime.golden import GoldenResult, check_golden
+from edge_ad.runtime.recorded import score_inputs
 from edge_ad.runtime.station.engines import payload_on
 
 _TIMED = 15  # inferences
@@ -68,10 +70,15 @@ class BoardDevice(OpenDevice):
         """As of `OpenDevice`."""
         self.connection.hello = flash_image(self.client, self.image(bundle)).hello
 
+    def prove(self, bundle: LiveBundle) -> GoldenResult:
+        """As of `OpenDevice`."""
+        with self.engine(bundle) as engine:
+            return check_golden(self.payload(bundle), bundle.folder, engine)
+
     def scores(self, bundle: LiveBundle, inputs: Tensor) -> Tensor:
         """As of `OpenDevice`."""
         with self.engine(bundle) as engine:
-            return score(self.payload(bundle), engine, inputs)
+            return score_inputs(self.payload(bundle), engine, inputs)
 
     def costs(self, bundle: LiveBundle) -> dict[str, float]:
         """As of `OpenDevice`, after a restart, since the stack's high-water mark counts from there. Instructions where

@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from edge_ad.rig.outcome import Outcome
+from edge_ad.rig.outcome import Outcome, Status
 
-_SIGNS = {
+_SIGNS: dict[Status, str] = {
     "passed": "[green]passed[/]", "failed": "[bold red]FAILED[/]", "skipped": "[dim]skipped[/]",
     "error": "[bold red]ERROR[/]",
 }  # fmt: skip

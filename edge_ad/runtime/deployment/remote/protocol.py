@@ -67,6 +67,33 @@ class Installed(Spec):
     restarted: Label | None = None
 
 
+class Proved(Spec):
+    """What `receive prove` answers: how the live bundle does on its golden vectors. elapsed_s: of all of them."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    digest: Sha256
+    target: Label
+    passed: bool
+    vectors: int
+    worst_output: Text
+    worst_vector: int
+    worst_error: float | None
+    allowed: float
+    elapsed_s: float
+    ran_on: Text = ""
+
+
+class Scored(Spec):
+    """What `receive score` answers: one score for each input."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    digest: Sha256
+    target: Label
+    scores: list[float]
+
+
 def error_json(error: EdgeAdError) -> dict[str, Any]:
     """An error as the device sends it."""
     return {
