@@ -6,16 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge_ad.rig.config import Rig
-from edge_ad.rig.devices.base import OpenDevice
+from edge_ad.rig.devices.base import NotCheckedError, OpenDevice
 from edge_ad.rig.devices.board import BoardDevice
 from edge_ad.rig.devices.mlperf import TextDevice
 from edge_ad.rig.outcome import Kind, Outcome
 from edge_ad.rig.tables import BundleTable
 from edge_ad.runtime.deployment import LiveBundle
 
-
-class NotCheckedError(Exception):
-    """A check that does not apply here, and why."""
+__all__ = ["Context", "NotCheckedError"]
 
 
 @dataclass(frozen=True)

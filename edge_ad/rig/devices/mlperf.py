@@ -11,11 +11,12 @@ from edge_ad.errors import UsageError
 from edge_ad.firmware_bridge.mlperf import TextBoard, TextIdentity, TextPerformance, measure, open_text_board
 from edge_ad.firmware_bridge.port_spec import random_inputs
 from edge_ad.rig.config import Rig
-from edge_ad.rig.devices.base import OpenDevice, run_command
+from edge_ad.rig.devices.base import NotCheckedError, OpenDevice, run_command
 from edge_ad.rig.tables import MlperfTable
 from edge_ad.runtime.deployment import LiveBundle
 from edge_ad.runtime.engines.base import Tensor
 from edge_ad.runtime.engines.image_ports import Ports
+from edge_ad.runtime.golden import GoldenResult
 
 _COST_WINDOWS, _COST_SECONDS = 3, 1.0
 
@@ -56,16 +57,20 @@ class TextDevice(OpenDevice):
         """Nothing: which model it holds only shows in what it computes."""
 
     def differs(self, bundle: LiveBundle) -> str | None:
-        """As of `OpenDevice`, which the dialect cannot tell."""
-        return "the board cannot tell which model it holds; the check 'accuracy' shows what it computes"
+        """Raises NotCheckedError: the dialect does not tell."""
+        raise NotCheckedError("the text dialect does not tell which model is live")
 
     def flash(self, bundle: LiveBundle) -> None:
-        """Raises UsageError: the dialect has no upload."""
-        raise UsageError("nothing can be flashed in text", where=f"device '{self.table.name}'")
+        """Raises NotCheckedError: the dialect has no upload."""
+        raise NotCheckedError("the text dialect has no upload")
+
+    def prove(self, bundle: LiveBundle) -> GoldenResult:
+        """Raises NotCheckedError: golden vectors are compared by the check 'accuracy'."""
+        raise NotCheckedError("outputs of boards that speak text are checked by 'accuracy'")
 
     def scores(self, bundle: LiveBundle, inputs: Tensor) -> Tensor:
-        """Raises UsageError: what the board prints is compared by the check 'accuracy'."""
-        raise UsageError("its scores are checked by 'accuracy'", where=f"device '{self.table.name}'")
+        """Raises NotCheckedError: what the board prints is compared by the check 'accuracy'."""
+        raise NotCheckedError("outputs of boards that speak text are checked by 'accuracy'")
 
     def costs(self, bundle: LiveBundle) -> dict[str, float]:
         """As of `OpenDevice`: the latency alone."""
