@@ -87,15 +87,19 @@ def run_cells(matrix: Sequence[Cell], done: Done = lambda outcome: None) -> list
     devices: dict[str, list[Cell]] = {}
     for cell in matrix:
         devices.setdefault(cell.device.name, []).append(cell)
-    guard = threading.Lock()
+    guard, stop = threading.Lock(), threading.Event()
 
     def tell(outcome: Outcome) -> None:
         with guard:
             done(outcome)
 
     with ThreadPoolExecutor(max(1, len(devices))) as pool:
-        waiting = [pool.submit(_one_device, mine, tell) for mine in devices.values()]
-        return [outcome for each in waiting for outcome in each.result()]
+        waiting = [pool.submit(_one_device, mine, tell, stop) for mine in devices.values()]
+        try:
+            return [outcome for each in waiting for outcome in each.result()]
+        except BaseException:  # who interrupts waits for the checks that have begun, and no others
+            stop.set()
+            raise
 
 
 def run_rig(
@@ -109,10 +113,12 @@ def run_rig(
         return run_cells(matrix, done)
 
 
-def _one_device(mine: Sequence[Cell], done: Done) -> list[Outcome]:
+def _one_device(mine: Sequence[Cell], done: Done, stop: threading.Event) -> list[Outcome]:
     outcomes = []
     with _opened(mine[0]) as opened:
         for cell in mine:
+            if stop.is_set():
+                break
             outcome = unreached(cell, opened) if isinstance(opened, EdgeAdError) else run_check(cell, opened)
             done(outcome)
             outcomes.append(outcome)

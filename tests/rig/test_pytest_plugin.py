@@ -13,8 +13,14 @@ from pathlib import Path
 
 import pytest
 from boards_here import require_board
+from checkout import REPOSITORY
 from planted import faulty_firmware
 from rig_bundles import write_rig
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 OWN = """
 def test_the_board_is_known(device, rig):
@@ -55,6 +61,37 @@ def test_alone_it_runs_the_matrix(file: Path, tmp_path: Path) -> None:
     ]
     assert len(told) == 6 and all({"bundle_digest", "firmware", "board_serial"} <= names for names in told)
     assert "6 checks" in (tmp_path / "rig.html").read_text()
+
+
+def test_an_installed_package_brings_it(file: Path, tmp_path: Path) -> None:
+    """By the entry point of pyproject.toml, named or not."""
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    points = project["entry-points"]["pytest11"]
+    info = tmp_path / "site" / "edge_ad_rig-0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: edge-ad-rig\nVersion: 0\n")
+    (info / "entry_points.txt").write_text(
+        "[pytest11]\n" + "".join(f"{k} = {v}\n" for k, v in points.items())
+    )
+    path = os.pathsep.join([str(tmp_path / "site"), *(p for p in sys.path if p)])
+    for named in ([], ["-p", "edge_ad.rig.pytest_plugin"]):
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            *named,
+            "-p",
+            "no:cacheprovider",
+            "--rig",
+            file,
+            "--co",
+        ]
+        done = subprocess.run(
+            command, cwd=tmp_path, capture_output=True, text=True, timeout=120,
+            env={**os.environ, "PYTHONPATH": path},
+        )  # fmt: skip
+        assert done.returncode == 0 and done.stdout.count("rig.toml::") == 6, done.stdout + done.stderr
 
 
 def test_tests_of_ones_own_get_devices_with_bundles_live_on_them(file: Path, tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from edge_ad.rig.checks.base import Context
 from edge_ad.rig.outcome import Outcome
 from edge_ad.rig.tables import BudgetCheck
 
-_KEYS = {"instructions": "instructions", "flash": "flash_bytes", "ram": "ram_bytes", "latency": "latency_us"}
+_KEYS = {"instructions": "instructions", "flash": "flash_bytes", "ram": "ram_bytes", "stack": "stack_bytes",
+         "latency": "latency_us"}  # fmt: skip
 
 
 def check(context: Context) -> Outcome:

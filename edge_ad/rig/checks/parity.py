@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from edge_ad.errors import BoardError, ParityError
 from edge_ad.firmware_bridge.flasher import flash_image, roll_back
-from edge_ad.firmware_bridge.image_steps import golden_vectors, steps, without_golden
+from edge_ad.firmware_bridge.image_steps import Step, golden_vectors, steps, without_golden
 from edge_ad.firmware_bridge.port_spec import random_inputs
 from edge_ad.rig.checks.base import Context
 from edge_ad.rig.checks.localise import Difference, first_difference, matched
-from edge_ad.rig.checks.reference import emulated_reference, host_reference
+from edge_ad.rig.checks.reference import Reference, emulated_reference, host_reference
 from edge_ad.rig.devices.board import BoardDevice
 from edge_ad.rig.outcome import Outcome
 
@@ -89,9 +89,12 @@ def _refused(context: Context, board: BoardDevice, error: ParityError) -> Outcom
         if before.live_slot is not None:
             roll_back(board.client)
     told = error.what.partition(";")[0]
-    if before.live_slot is None:
-        told += "; no other model was there to go back to: flash one that it passes"
-    return _failed(context, told, difference)
+    after = (
+        ""
+        if before.live_slot is not None
+        else "; it had no other model to go back to: flash one that it passes"
+    )
+    return _failed(context, told, difference, after)
 
 
 def _localised(context: Context, board: BoardDevice, inputs: list[bytes]) -> Difference | str:
@@ -107,24 +110,26 @@ def _localised(context: Context, board: BoardDevice, inputs: list[bytes]) -> Dif
         return _NO_REFERENCE if reference is None else _on_any(board, ours, reference, inputs)
 
 
-def _on_any(board: BoardDevice, ours: list, reference: object, inputs: list[bytes]) -> Difference | str:  # type: ignore[type-arg]
+def _on_any(
+    board: BoardDevice, ours: list[Step], reference: Reference, inputs: list[bytes]
+) -> Difference | str:
     for values in inputs:
         try:
-            if (found := first_difference(board.client, ours, reference, values)) is not None:  # type: ignore[arg-type]
+            if (found := first_difference(board.client, ours, reference, values)) is not None:
                 return found
         except BoardError as error:
             return f"the operator is not known: {error.what}"
     return "no single operator differs when it is run step by step: the fault does not repeat, or follows the line"
 
 
-def _comparable(ours: list) -> int:  # type: ignore[type-arg]
+def _comparable(ours: list[Step]) -> int:
     return sum(step.output is not None for step in ours)
 
 
-def _failed(context: Context, told: str, found: Difference | str) -> Outcome:
+def _failed(context: Context, told: str, found: Difference | str, after: str = "") -> Outcome:
     if isinstance(found, str):
-        return context.failed("parity", f"{told}; {found}")
+        return context.failed("parity", f"{told}; {found}{after}")
     return context.failed(
-        "parity", f"{told}; {found}", first_operator=found.operator, step=found.step, node=found.node,
+        "parity", f"{told}; {found}{after}", first_operator=found.operator, step=found.step, node=found.node,
         differing_bytes=found.differing, tensor_bytes=found.nbytes,
     )  # fmt: skip

@@ -108,8 +108,8 @@ class OpenDevice(ABC):
 
     @abstractmethod
     def costs(self, bundle: LiveBundle) -> dict[str, float]:
-        """What the live bundle costs there, by name with its unit: flash_bytes, ram_bytes, instructions, latency_us, as
-        far as the device can tell."""
+        """What the live bundle costs there, by name with its unit: flash_bytes, ram_bytes, stack_bytes,
+        instructions, latency_us, as far as the device can tell."""
 
     @abstractmethod
     def properties(self) -> dict[str, str]:

@@ -95,8 +95,10 @@ class BoardDevice(OpenDevice):
             status, hello = self.client.status(), self.client.hello()
         found: dict[str, float] = {
             "flash_bytes": hello.live_length,
-            "ram_bytes": status.arena_used + status.static_bytes + status.stack_used,
+            "ram_bytes": status.arena_used + status.static_bytes,
         }
+        if status.stack_bytes:
+            found["stack_bytes"] = status.stack_used
         if counts and ran[0].instructions is not None:
             found["instructions"] = ran[0].instructions
         elif all(one.ticks_hz for one in ran):
