@@ -32,6 +32,10 @@ typedef struct {
 
 /* Take one byte that ended no frame; whether it ended a command, which is then in `line`. */
 bool edge_dialect_hears(edge_dialect *dialect, const edge_receiver *receiver, uint8_t byte);
+/* Forget the command under way. */
+void edge_dialect_begin(edge_dialect *dialect);
+/* What separates words. */
+static inline bool edge_blank(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
 /* A frame was whole. */
 static inline void edge_dialect_yields(edge_dialect *dialect)
 {
