@@ -1,9 +1,9 @@
-# make setup | demo | test | test-slow | lint | bench
+# make setup | demo | test | test-slow | test-labgrid | lint | bench
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test test-slow lint bench clean
+.PHONY: setup demo test test-slow test-labgrid lint bench clean
 
 setup: $(READY)
 
@@ -25,6 +25,18 @@ test: lint
 
 test-slow: setup
 	$(BIN)/pytest -m slow
+
+# labgrid overwrites pyserial with a fork of it, so it has an environment of its own.
+LABGRID := .venv-labgrid
+
+$(LABGRID)/.ready: pyproject.toml
+	python3 -m venv $(LABGRID)
+	$(LABGRID)/bin/pip install --quiet -e '.[labgrid]'
+	$(LABGRID)/bin/pip install --quiet --force-reinstall --no-deps pyserial-labgrid
+	touch $@
+
+test-labgrid: setup $(LABGRID)/.ready
+	EDGE_AD_LABGRID=$(LABGRID)/bin/python $(BIN)/pytest tests/rig/test_labgrid.py
 
 bench: setup
 	$(BIN)/python tests/bench/latency.py

@@ -121,6 +121,14 @@ class BoardError(EdgeAdError):
         self.request = request
 
 
+class DialectError(EdgeAdError):
+    """A board that refuses a command of MLPerf Tiny's text dialect. said: what stood in its e-[…]."""
+
+    def __init__(self, what: str, *, where: str | None = None, hint: str | None = None, said: str = ""):
+        super().__init__(what, where=where, hint=hint)
+        self.said = said
+
+
 class FirmwareError(EdgeAdError):
     """Firmware that cannot be built or programmed, or an emulator that does not start."""
 

@@ -9,10 +9,12 @@ import struct
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 from edge_ad.errors import FirmwareError, MissingDependencyError
 from edge_ad.firmware_bridge.boards import POSIX, Board
 from edge_ad.firmware_bridge.parts import Parts, all_parts
+from edge_ad.firmware_bridge.ports import DEFAULT_BAUD
 
 FIRMWARE = Path(__file__).resolve().parent / "firmware"
 _TOOLS = {
@@ -23,18 +25,27 @@ _TOOLS = {
 _BUILD_S = 300
 _LOADED = 1  # a segment's type, PT_LOAD
 
+Dialect = Literal["link", "mlperf"]
 
-def build_firmware(board: Board, parts: Parts | None = None) -> Path:
+
+def build_firmware(
+    board: Board, parts: Parts | None = None, *, dialect: Dialect = "link", baud: int = DEFAULT_BAUD
+) -> Path:
     """The ELF file of the board's firmware (a program of this machine for the POSIX board), kept in the user's cache.
 
-    parts: what it shall hold; by default all there is.
+    parts: what it shall hold; by default all there is. dialect: "mlperf" for one that speaks MLPerf Tiny's text from
+    the start on (docs/mlperf.md). baud: of its UART.
 
     Raises MissingDependencyError naming the package of a compiler that is missing, FirmwareError with the compiler's
     first error otherwise.
     """
     if parts == all_parts():
         parts = None
-    held = "" if parts is None else f"-{parts.mask:x}{'' if parts.judges else '-computes'}"
+    settings = [f"DIALECT={dialect}", f"BAUD={baud}"]
+    held = "" if (dialect, baud) == ("link", DEFAULT_BAUD) else f"-{dialect}-{baud}"
+    if parts is not None:
+        settings += [f"BUILT={parts.mask:#x}ull", f"JUDGES={parts.judges:d}"]
+        held += f"-{parts.mask:x}{'' if parts.judges else '-computes'}"
     out = cache_folder() / f"{board.name}-{sources_digest(board)}{held}"
     elf = out / "firmware.elf"
     if elf.exists():
@@ -46,7 +57,7 @@ def build_firmware(board: Board, parts: Parts | None = None) -> Path:
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".build-") as folder:
             made = Path(folder) / "out"
             made.mkdir()
-            _make(board, parts, made)
+            _make(board, made, settings)
             if not elf.exists():  # someone else may have built it meanwhile
                 shutil.rmtree(out, ignore_errors=True)
                 made.rename(out)
@@ -92,7 +103,7 @@ def _require(tool: str, board: Board) -> None:
         )
 
 
-def _make(board: Board, parts: Parts | None, out: Path) -> None:
+def _make(board: Board, out: Path, settings: list[str]) -> None:
     command = [
         "make",
         "-s",
@@ -101,9 +112,8 @@ def _make(board: Board, parts: Parts | None, out: Path) -> None:
         f"BOARD={board.name}",
         f"OUT={out}",
         f"KERNELS={board.kernels}",
+        *settings,
     ]
-    if parts is not None:
-        command += [f"BUILT={parts.mask:#x}ull", f"JUDGES={parts.judges:d}"]
     # No flags of a make that we may have been started by.
     environment = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
     try:

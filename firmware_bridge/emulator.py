@@ -21,7 +21,7 @@ from types import TracebackType
 
 from edge_ad.errors import FirmwareError, MissingDependencyError
 from edge_ad.firmware_bridge.boards import POSIX, Board
-from edge_ad.firmware_bridge.build import build_firmware
+from edge_ad.firmware_bridge.build import Dialect, build_firmware
 from edge_ad.firmware_bridge.parts import Parts, keep_parts, kept_parts
 from edge_ad.firmware_bridge.qemu import START_S, Qmp, write_memory
 
@@ -41,11 +41,12 @@ class Emulator:
 
     def __init__(
         self, board: Board, *, state: Path | None = None, count: bool = False, tcp: bool = False,
-        firmware: Path | None = None, parts: Parts | None = None,
+        firmware: Path | None = None, parts: Parts | None = None, dialect: Dialect = "link",
     ):  # fmt: skip
         """state: the folder that boards keep their flash in. count: exact instruction counts, several times slower
         (QEMU). tcp: a TCP port instead of a pseudo-terminal (QEMU). firmware: an ELF file instead of this package's.
-        parts: what the firmware holds this time, in place of what `keep_parts` said.
+        parts: what the firmware holds this time, in place of what `keep_parts` said. dialect: what this package's
+        firmware speaks first (docs/mlperf.md).
 
         Raises MissingDependencyError when QEMU or a compiler is missing, FirmwareError when the board does not
         start or its folder is in use.
@@ -61,7 +62,8 @@ class Emulator:
         self._count, self._tcp = count, tcp
         with contextlib.ExitStack() as opened:
             self._lock = opened.enter_context(_locked(self.folder))
-            self._elf = firmware or build_firmware(board, parts or kept_parts(self.folder / PARTS))
+            held = parts or kept_parts(self.folder / PARTS)
+            self._elf = firmware or build_firmware(board, held, dialect=dialect)
             self._sockets = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="edge-ad-")))
             self._process: subprocess.Popen[bytes] | None = None
             self._keep: int | None = None

@@ -11,6 +11,7 @@ from edge_ad.compile.integer.arena import Plan, plan
 from edge_ad.compile.integer.graph import Graph
 from edge_ad.compile.integer.lower import ALIGNMENT, KernelSet, Program, lower
 from edge_ad.compile.integer.records import IN_IMAGE, NO_REF, Buffer, Constant, Ref, Stretch, opcode
+from edge_ad.firmware_bridge.forms import pack_forms
 from edge_ad.firmware_bridge.port_spec import PortSpec
 
 MAGIC = 0x4D444145  # "EADM"
@@ -103,7 +104,7 @@ def write_image(
     )  # fmt: skip
     steps_offset = append(steps)
     ports = b"".join(_PORT.pack(arena.offset(b), b.size) for b, _ in (*program.inputs, *program.outputs))
-    ports_offset = append(ports)
+    ports_offset = append(ports + pack_forms([spec for _, spec in (*program.inputs, *program.outputs)]))
     vectors = b"".join(b"".join(i) + b"".join(o) for i, o in golden)
     golden_offset = append(vectors)
     monitor_offset = append(monitor) if monitor else 0

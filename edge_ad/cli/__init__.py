@@ -27,6 +27,7 @@ _COMMANDS = {
     "run": "Watch a camera, video, images, scans or series and report anomalies.",
     "board": "Have a microcontroller judge by itself: watch, stop, threshold, statistics, feed.",
     "bridge": "Carry the events of microcontrollers on serial lines to MQTT.",
+    "mlperf": "Drive any board that speaks MLPerf Tiny's text: performance, accuracy.",
     "infer": "Raw network outputs and scores of a payload, for rigs and sceptics.",
     "verify": "Run a bundle's golden vectors on this machine.",
     "rig": "Hold devices to what must hold: parity, budgets, faults, power cuts.",

@@ -12,6 +12,7 @@ from edge_ad.bundle.signature import PublicKey
 from edge_ad.cli.options import errors, out, print_json, stages
 from edge_ad.errors import UsageError
 from edge_ad.firmware_bridge.boards import POSIX, Board, emulated, find
+from edge_ad.firmware_bridge.build import Dialect
 from edge_ad.firmware_bridge.connection import BoardAddress, Connection
 from edge_ad.firmware_bridge.parts import Parts, all_parts, operator_names, parts_of_image
 
@@ -24,18 +25,21 @@ Firmware = Literal["lean", "full"]
 @dataclass(frozen=True)
 class Options:
     """firmware: which one is put on the board; None: what is there stays. program: the real board whose firmware is
-    written through its debug probe."""
+    written through its debug probe. dialect: what that one speaks first."""
 
     target: str | None
     signed_by: tuple[PublicKey, ...]
     firmware: Firmware | None
     program: str | None
+    dialect: Dialect = "link"
 
 
 def check_options(board: str | None, port: str | None, options: Options, *, rollback: bool) -> None:
     """Raises UsageError for what does not go together."""
     if options.program is not None and port is None:
         raise UsageError("--program needs --port, over which the board then answers")
+    if options.program is None and options.dialect != "link":
+        raise UsageError("--dialect goes with --program, which writes the firmware that speaks it")
     if options.firmware is None:
         return
     if board is None and options.program is None:
@@ -55,7 +59,7 @@ def flash_board(bundle: Path | None, address: BoardAddress, options: Options, as
 
     if bundle is None:
         parts = all_parts() if options.firmware else None
-        _program(options.program, parts)
+        _program(options, address.baud, parts)
         with Connection(address, parts=parts) as connection:
             result = Flashed(0, 0, False, roll_back(connection.client))
             connection.keep_firmware()
@@ -73,7 +77,7 @@ def _flash_bundle(bundle: Path, address: BoardAddress, options: Options) -> Flas
         if options.signed_by:
             require_signature(source.digest, source.signatures, options.signed_by, where=str(bundle))
         if options.firmware != "lean":
-            _program(options.program, None)
+            _program(options, address.baud, None)
             with Connection(address, parts=all_parts() if options.firmware else None) as connection:
                 image = source.read(payload_on(source.manifest, options.target, connection).model)
                 return _flash(connection, image)
@@ -81,7 +85,7 @@ def _flash_bundle(bundle: Path, address: BoardAddress, options: Options) -> Flas
         target = options.target or target_of(source.manifest, board)
         image = source.read(board_payload(source.manifest, target).model)
     if options.program is not None:
-        _program(options.program, parts_of_image(image))
+        _program(options, address.baud, parts_of_image(image))
         with Connection(address) as connection:
             return _flash(connection, image)
     return _flash_lean(address, image)
@@ -118,15 +122,16 @@ def _named(address: BoardAddress, options: Options) -> Board:
     return find(options.program)
 
 
-def _program(name: str | None, parts: Parts | None) -> None:
-    """Build the firmware of a real board and write it."""
+def _program(options: Options, baud: int, parts: Parts | None) -> None:
+    """Build the firmware of a real board, its UART at `baud`, and write it."""
+    name = options.program
     if name is None:
         return
     from edge_ad.firmware_bridge.build import build_firmware
     from edge_ad.firmware_bridge.programming import PyocdProgrammer
 
     board = find(name)
-    firmware = build_firmware(board, parts)
+    firmware = build_firmware(board, parts, dialect=options.dialect, baud=baud)
     with stages() as stage:
         done = stage(f"program {name}", 1)
         PyocdProgrammer().program(board, firmware, lambda share: None)
@@ -135,7 +140,7 @@ def _program(name: str | None, parts: Parts | None) -> None:
 
 def _tell(address: BoardAddress, result: Flashed, options: Options, *, flashed: bool, as_json: bool) -> None:
     hello, parts = result.hello, result.hello.parts
-    size = _firmware_bytes(hello.board, parts) if options.firmware else None
+    size = _firmware_bytes(hello.board, parts, options.dialect) if options.firmware else None
     if as_json:
         held = {} if parts is None else {"operators": sorted(parts.operators), "judges": parts.judges}
         print_json(
@@ -165,11 +170,11 @@ def _firmware_line(name: Firmware, parts: Parts, size: int | None, image: int) -
     return line if size is None else f"{line}, {size:,} bytes of flash; {size + image:,} with the image"
 
 
-def _firmware_bytes(name: str, parts: Parts | None) -> int | None:
+def _firmware_bytes(name: str, parts: Parts | None, dialect: Dialect) -> int | None:
     """What it takes of a microcontroller's flash, measured on what was built."""
     from edge_ad.firmware_bridge.build import build_firmware, flash_bytes
 
-    return None if name == POSIX else flash_bytes(build_firmware(find(name), parts))
+    return None if name == POSIX else flash_bytes(build_firmware(find(name), parts, dialect=dialect))
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from edge_ad.cli.flash_board import Options as BoardOptions
 from edge_ad.cli.options import errors, out, print_json, signature_option, stages
 from edge_ad.cli.payloads import board_address, board_options
 from edge_ad.errors import UsageError
+from edge_ad.firmware_bridge.build import Dialect
 
 
 @click.command("flash")
@@ -28,10 +29,13 @@ from edge_ad.errors import UsageError
 @click.option("--dry-run", is_flag=True, help="Only tell what would be sent (ssh).")
 @board_options
 @click.option("--program", metavar="NAME",
-              help="First write this real board's firmware through its debug probe, e.g. nucleo-h743zi2.")  # fmt: skip
+              help="First write this real board's firmware through its debug probe, e.g. nucleo-h743zi2; its UART is "
+              "set to --baud.")  # fmt: skip
 @click.option("--firmware", type=click.Choice(["lean", "full"]),
               help="Put this firmware on the board: lean holds only the operators that BUNDLE needs, full those of "
               "every model. Without it a board keeps what it has; a new one has the full one.")  # fmt: skip
+@click.option("--dialect", type=click.Choice(["link", "mlperf"]), default="link", show_default=True,
+              help="With --program: mlperf is the one that MLPerf Tiny runners drive (docs/mlperf.md).")  # fmt: skip
 @click.option(
     "--target", help="Which payload; may be left out when the bundle holds one, or one for the board."
 )
@@ -51,8 +55,9 @@ from edge_ad.errors import UsageError
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
 def command(
     bundle: Path | None, addresses: tuple[str, ...], remote_command: str, restart: str | None, wait_s: float,
-    dry_run: bool, board: str | None, port: str | None, baud: int, state: Path | None, program: str | None,
-    firmware: Firmware | None, target: str | None, station: Path | None, service_name: str | None,
+    dry_run: bool, board: str | None, port: str | None, baud: int, state: Path | None,
+    program: str | None,
+    firmware: Firmware | None, dialect: Dialect, target: str | None, station: Path | None, service_name: str | None,
     service_folder: Path, service_user: str | None, signed_by: tuple[PublicKey, ...], rollback: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Put a bundle on a device: a folder of this machine, devices that ssh reaches, or a board.
@@ -84,7 +89,7 @@ def command(
         raise UsageError(
             "a board keeps no signature", hint="flash the signed bundle again instead of --rollback"
         )
-    on_board = BoardOptions(target, signed_by, firmware, program)
+    on_board = BoardOptions(target, signed_by, firmware, program, dialect)
     check_options(board, port, on_board, rollback=rollback)
     if dry_run and rollback:
         raise UsageError("--dry-run tells of a flash, not of --rollback")

@@ -22,7 +22,13 @@ else:
     import tomli as tomllib
 
 AnyDevice = Annotated[
-    tables.QemuTable | tables.PosixTable | tables.SerialTable | tables.SshTable, Field(discriminator="kind")
+    tables.QemuTable
+    | tables.PosixTable
+    | tables.SerialTable
+    | tables.MlperfTable
+    | tables.LabgridTable
+    | tables.SshTable,
+    Field(discriminator="kind"),
 ]
 
 
@@ -37,6 +43,8 @@ class ChecksTable(Table):
     link: tables.LinkCheck | None = None
     endurance: tables.EnduranceCheck | None = None
     power: tables.PowerCheck | None = None
+    accuracy: tables.AccuracyCheck | None = None
+    performance: tables.PerformanceCheck | None = None
 
     @property
     def named(self) -> dict[str, CheckTable]:

@@ -127,6 +127,31 @@ class SerialTable(DeviceTable):
         return self
 
 
+class MlperfTable(DeviceTable):
+    """A board, of anybody's, that speaks MLPerf Tiny's text dialect. It holds what it holds: nothing is flashed.
+
+    silence_s: most seconds between two lines of an answer. reset: a command that is run before it is spoken to.
+    """
+
+    kind: Literal["mlperf"]
+    port: str
+    baud: Annotated[int, Field(gt=0)] = DEFAULT_BAUD
+    flash: Literal[False] = False
+    silence_s: Annotated[float, Field(gt=0, le=3600)] = 5.0
+    reset: Command | None = None
+
+
+class LabgridTable(DeviceTable):
+    """A board of labgrid's, with an EdgeBoardDriver (edge_ad.rig.labgrid).
+
+    environment: labgrid's file. role: which of its targets.
+    """
+
+    kind: Literal["labgrid"]
+    environment: Path
+    role: Label = "main"
+
+
 class SshTable(DeviceTable):
     """A Linux device with edge-ad, as `flash --to` has it. reset: a command of the user's, run here."""
 
@@ -242,3 +267,28 @@ class EnduranceCheck(CheckTable):
     inferences: Annotated[int, Field(gt=0)] = 10_000
     inputs: Annotated[int, Field(gt=0)] = 16
     seed: int = 0
+
+
+class AccuracyCheck(CheckTable):
+    """Of boards that speak MLPerf Tiny's text: what they print is what the bundle's image computes.
+
+    inputs: beside the bundle's golden vectors, random ones of this seed, where it has a payload for target posix. form:
+    how inputs are loaded, as the network's integers or as float32. tolerance: of printed numbers; None: less than
+    half a step of the output's integers, so that these are equal.
+    """
+
+    inputs: Annotated[int, Field(ge=0, le=100_000)] = 8
+    seed: int = 0
+    form: Literal["integers", "float32"] = "integers"
+    tolerance: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+
+
+class PerformanceCheck(CheckTable):
+    """Of boards that speak MLPerf Tiny's text: an inference takes no longer than most_us, where that is given.
+
+    windows: measurements, of which the median counts. seconds: how long each lasts at least.
+    """
+
+    windows: Annotated[int, Field(gt=0, le=1000)] = 5
+    seconds: Annotated[float, Field(gt=0, le=600)] = 10.0
+    most_us: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None

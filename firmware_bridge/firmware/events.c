@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "ports/port.h"
+#include "text.h"
 
 #define AGAIN_MS 1000u
 
@@ -37,34 +38,7 @@ void edge_events_taken(edge_events *e, uint32_t seq)
     e->again = false;
 }
 
-/* JSON under way. */
-typedef struct {
-    char *at;
-} text;
-
-static void put(text *t, const char *words)
-{
-    const size_t length = strlen(words);
-    memcpy(t->at, words, length);
-    t->at += length;
-}
-
-static void put_number(text *t, int64_t value)
-{
-    char digits[20];
-    uint32_t count = 0;
-    uint64_t rest = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
-    do {
-        digits[count++] = (char)('0' + rest % 10);
-        rest /= 10;
-    } while (rest);
-    if (value < 0)
-        *t->at++ = '-';
-    while (count)
-        *t->at++ = digits[--count];
-}
-
-static void put_hex(text *t, const uint8_t *bytes, uint32_t count)
+static void put_hex(edge_text *t, const uint8_t *bytes, uint32_t count)
 {
     static const char digits[] = "0123456789abcdef";
     for (uint32_t i = 0; i < count; i++) {
@@ -73,7 +47,7 @@ static void put_hex(text *t, const uint8_t *bytes, uint32_t count)
     }
 }
 
-static void put_boot(text *t, const edge_settings *s)
+static void put_boot(edge_text *t, const edge_settings *s)
 {
     const uint32_t words[2] = {s->identity, s->epoch};
     for (uint32_t i = 0; i < 2; i++) {
@@ -83,18 +57,18 @@ static void put_boot(text *t, const edge_settings *s)
     }
 }
 
-static void put_name(text *t, const edge_settings *s)
+static void put_name(edge_text *t, const edge_settings *s)
 {
     memcpy(t->at, s->name, s->name_length);
     t->at += s->name_length;
 }
 
 /* A score as a decimal fraction, exactly: 4711e-6. */
-static void put_score(text *t, const edge_monitor *m, int32_t score)
+static void put_score(edge_text *t, const edge_monitor *m, int32_t score)
 {
-    put_number(t, (int64_t)score * m->mantissa);
-    put(t, "e");
-    put_number(t, m->exponent);
+    edge_put_number(t, (int64_t)score * m->mantissa);
+    edge_put_words(t, "e");
+    edge_put_number(t, m->exponent);
 }
 
 /* The keys stand in order, as in every record of the project; what a board lacks is left out: a clock, a place. */
@@ -102,43 +76,43 @@ static uint16_t write(char *out, const edge_event *e, bool again, const edge_mon
 {
     static const char *const kinds[] = {"new", "update", "end"};
     static const char *const verdicts[] = {"normal", "uncertain", "anomalous"};
-    text t = {out};
-    put(&t, "{");
+    edge_text t = {out};
+    edge_put_words(&t, "{");
     if (e->levels.lower < e->levels.upper) {
-        put(&t, "\"band\":[");
+        edge_put_words(&t, "\"band\":[");
         put_score(&t, m, e->levels.lower);
-        put(&t, ",");
+        edge_put_words(&t, ",");
         put_score(&t, m, e->levels.upper);
-        put(&t, "],");
+        edge_put_words(&t, "],");
     }
-    put(&t, "\"boot_id\":\"");
+    edge_put_words(&t, "\"boot_id\":\"");
     put_boot(&t, s);
-    put(&t, "\",\"bundle\":\"");
+    edge_put_words(&t, "\",\"bundle\":\"");
     put_hex(&t, s->digest, EDGE_DIGEST_BYTES);
-    put(&t, "\",\"event_id\":\"");
+    edge_put_words(&t, "\",\"event_id\":\"");
     put_name(&t, s);
-    put(&t, "-");
+    edge_put_words(&t, "-");
     put_boot(&t, s);
-    put(&t, "-");
-    put_number(&t, e->change.number);
-    put(&t, again ? "\",\"historical\":true" : "\",\"historical\":false");
-    put(&t, ",\"kind\":\"");
-    put(&t, kinds[e->change.kind]);
-    put(&t, "\",\"latency_us\":");
-    put_number(&t, e->latency_us);
-    put(&t, m->hop ? ",\"sample\":\"row " : ",\"sample\":\"frame ");
-    put_number(&t, e->sample);
-    put(&t, "\",\"schema\":\"edge-ad/event/1\",\"score\":");
+    edge_put_words(&t, "-");
+    edge_put_number(&t, e->change.number);
+    edge_put_words(&t, again ? "\",\"historical\":true" : "\",\"historical\":false");
+    edge_put_words(&t, ",\"kind\":\"");
+    edge_put_words(&t, kinds[e->change.kind]);
+    edge_put_words(&t, "\",\"latency_us\":");
+    edge_put_number(&t, e->latency_us);
+    edge_put_words(&t, m->hop ? ",\"sample\":\"row " : ",\"sample\":\"frame ");
+    edge_put_number(&t, e->sample);
+    edge_put_words(&t, "\",\"schema\":\"edge-ad/event/1\",\"score\":");
     put_score(&t, m, e->score);
-    put(&t, ",\"seq\":");
-    put_number(&t, e->seq);
-    put(&t, ",\"stream\":\"");
+    edge_put_words(&t, ",\"seq\":");
+    edge_put_number(&t, e->seq);
+    edge_put_words(&t, ",\"stream\":\"");
     put_name(&t, s);
-    put(&t, "\",\"threshold\":");
+    edge_put_words(&t, "\",\"threshold\":");
     put_score(&t, m, e->levels.threshold);
-    put(&t, ",\"verdict\":\"");
-    put(&t, verdicts[e->change.verdict]);
-    put(&t, "\"}");
+    edge_put_words(&t, ",\"verdict\":\"");
+    edge_put_words(&t, verdicts[e->change.verdict]);
+    edge_put_words(&t, "\"}");
     return (uint16_t)(t.at - out);
 }
 

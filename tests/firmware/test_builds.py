@@ -59,3 +59,16 @@ def test_lean_firmware_builds_without_a_warning_and_is_small(name: str, judges: 
         }
         assert sizes[".text"] < MOST_LEAN_BYTES[judges]
         assert sizes[".bss"] < MOST_LEAN_STATIC_BYTES
+
+
+@pytest.mark.parametrize("board", [b for b in BOARDS if b.name != "posix"], ids=lambda b: b.name)
+def test_the_firmware_that_answers_in_text_fits_as_well(board: Board, tmp_path: Path) -> None:
+    if shutil.which("arm-none-eabi-gcc") is None:
+        pytest.skip("arm-none-eabi-gcc is not installed")
+    settings = [f"BOARD={board.name}", "DIALECT=mlperf", "BAUD=921600", "EXTRA=-Werror", f"OUT={tmp_path}"]
+    done = subprocess.run(["make", "-s", "-C", str(FIRMWARE), *settings], capture_output=True, text=True)
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    command = ["arm-none-eabi-size", str(tmp_path / "firmware.elf")]
+    sizes = subprocess.run(command, capture_output=True, text=True, check=True)
+    text, data, bss = map(int, sizes.stdout.splitlines()[1].split()[:3])
+    assert text + data <= board.firmware_bytes and data + bss <= board.reserved_bytes

@@ -6,15 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge_ad.rig.config import Rig
-from edge_ad.rig.devices.base import OpenDevice
+from edge_ad.rig.devices.base import NotCheckedError, OpenDevice
 from edge_ad.rig.devices.board import BoardDevice
+from edge_ad.rig.devices.mlperf import TextDevice
 from edge_ad.rig.outcome import Kind, Outcome
 from edge_ad.rig.tables import BundleTable
 from edge_ad.runtime.deployment import LiveBundle
 
-
-class NotCheckedError(Exception):
-    """A check that does not apply here, and why."""
+__all__ = ["Context", "NotCheckedError"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +36,13 @@ class Context:
         """The device, if it speaks the link. Raises NotCheckedError."""
         if not isinstance(self.device, BoardDevice):
             raise NotCheckedError("is for boards that speak the link")
+        return self.device
+
+    @property
+    def text(self) -> TextDevice:
+        """The device, if it speaks MLPerf Tiny's text. Raises NotCheckedError."""
+        if not isinstance(self.device, TextDevice):
+            raise NotCheckedError("is for boards that speak MLPerf Tiny's text")
         return self.device
 
     def passed(self, message: str, **figures: Any) -> Outcome:

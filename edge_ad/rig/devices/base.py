@@ -23,6 +23,10 @@ COMMAND_S = 300.0
 Device = TypeVar("Device", bound="OpenDevice")
 
 
+class NotCheckedError(Exception):
+    """A check that does not apply here, and why."""
+
+
 class NotLiveError(QualityError):
     """A device that holds another model than the bundle's, and may not be given it."""
 

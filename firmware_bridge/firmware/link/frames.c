@@ -2,7 +2,6 @@
 
 #include "../engine/edge_engine.h"
 
-#define VERSION 1u
 #define HEADER_BYTES 6u
 #define CRC_BYTES 4u
 
@@ -30,7 +29,7 @@ static bool decode(edge_receiver *r, edge_frame *frame)
     const uint32_t body = count - CRC_BYTES;
     if (edge_crc32(0, r->bytes, body) != edge_get32(r->bytes + body))
         return false;
-    if (r->bytes[0] != VERSION || edge_get16(r->bytes + 4) != body - HEADER_BYTES)
+    if (r->bytes[0] != EDGE_FRAME_VERSION || edge_get16(r->bytes + 4) != body - HEADER_BYTES)
         return false;
     frame->type = r->bytes[1];
     frame->seq = edge_get16(r->bytes + 2);
@@ -59,7 +58,7 @@ bool edge_receive(edge_receiver *r, uint8_t byte, edge_frame *frame)
 
 uint32_t edge_encode(uint8_t *out, uint8_t type, uint16_t seq, const uint8_t *payload, uint16_t length)
 {
-    uint8_t header[HEADER_BYTES] = {VERSION, type}, crc[CRC_BYTES];
+    uint8_t header[HEADER_BYTES] = {EDGE_FRAME_VERSION, type}, crc[CRC_BYTES];
     edge_put16(header + 2, seq);
     edge_put16(header + 4, length);
     edge_put32(crc, edge_crc32(edge_crc32(0, header, HEADER_BYTES), payload, length));

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define EDGE_FRAME_VERSION 1u /* the first byte of each, before it is stuffed */
 #ifndef EDGE_MAX_PAYLOAD
 #define EDGE_MAX_PAYLOAD 1024u
 #endif

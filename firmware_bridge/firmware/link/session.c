@@ -149,8 +149,7 @@ static void watch_sensor(edge_session *s)
         edge_port_sense(s->senses);
 }
 
-/* Something was written where the window of a stream lies. */
-static void disturb(edge_session *s)
+void edge_session_disturb(edge_session *s)
 {
     if (edge_watching(&s->watch) && s->watch.monitor->hop && s->watch.filled)
         edge_watch_gap(&s->watch, 0);
@@ -175,7 +174,7 @@ static uint8_t activate(edge_session *s, const edge_frame *f, writer *w)
     if (found == DONE)
         watch_live(s);
     else
-        disturb(s); /* the golden vectors' input */
+        edge_session_disturb(s); /* the golden vectors' input */
     if (found == DONE && f->type == COMMIT)
         put32(w, sequence);
     else if (found == DONE)
@@ -197,7 +196,7 @@ static uint8_t set_input(edge_session *s, const edge_frame *f)
     if (!inside(offset, length, m->inputs[f->payload[0]].bytes))
         return BAD_ARGUMENTS;
     memcpy(edge_input(m, f->payload[0]) + offset, f->payload + 5, length);
-    disturb(s);
+    edge_session_disturb(s);
     s->steps = 0;
     return DONE;
 }
@@ -219,7 +218,7 @@ static uint8_t run(edge_session *s, const edge_frame *f, writer *w)
             edge_run_step(m, i);
     const uint64_t ticks = edge_port_ticks() - from;
     s->inferences += steps == all;
-    disturb(s);
+    edge_session_disturb(s);
     if (steps == all && edge_watching(&s->watch) && s->watch.monitor->hop == 0)
         edge_watch_frame(&s->watch, (uint32_t)(ticks * 1000000u / edge_port_describe()->ticks_hz));
     s->steps = steps;
@@ -391,22 +390,37 @@ static void answer(edge_session *s, const edge_frame *f)
 void edge_session_start(edge_session *s)
 {
     memset(s, 0, sizeof *s);
+#if EDGE_DIALECT == EDGE_MLPERF
+    s->dialect.spoken = true;
+#endif
     edge_slots_open(&s->slots);
     watch_live(s);
 }
 
 void edge_session_announce(edge_session *s)
 {
+#if EDGE_DIALECT == EDGE_MLPERF
+    (void)s;
+    edge_dialect_announce();
+#else
     writer w = {s->answer, 0};
     describe(s, &w);
     send(BOOT, 0, s->answer, w.at);
+#endif
 }
 
 void edge_session_take(edge_session *s, const uint8_t *bytes, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++) {
         edge_frame frame;
-        if (edge_receive(&s->receiver, bytes[i], &frame))
+        const bool whole = edge_receive(&s->receiver, bytes[i], &frame);
+#if EDGE_DIALECT == EDGE_MLPERF
+        if (whole)
+            edge_dialect_yields(&s->dialect);
+        else if (edge_dialect_hears(&s->dialect, &s->receiver, bytes[i]))
+            edge_dialect_answer(s);
+#endif
+        if (whole)
             answer(s, &frame);
     }
 }
@@ -432,6 +446,8 @@ static void say_event(const uint8_t *payload, uint16_t length)
 
 bool edge_session_stream(edge_session *s)
 {
+    if (edge_session_speaks_text(s))
+        return false;
     bool busy = s->samples.on && edge_samples_step(&s->samples, edge_port_sensor(), send);
     if (EDGE_JUDGES && s->senses)
         busy |= sense(s);

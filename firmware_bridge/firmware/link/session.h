@@ -3,6 +3,7 @@
 #define EDGE_SESSION_H
 
 #include "../slots.h"
+#include "dialect.h"
 #include "frames.h"
 #include "samples.h"
 #include "watching.h"
@@ -22,6 +23,9 @@ typedef struct {
     edge_samples samples;
     edge_watch watch;
     bool senses; /* `watch` reads the sensor */
+#if EDGE_DIALECT == EDGE_MLPERF
+    edge_dialect dialect;
+#endif
 } edge_session;
 
 void edge_session_start(edge_session *session);
@@ -31,7 +35,25 @@ void edge_session_announce(edge_session *session);
 void edge_session_take(edge_session *session, const uint8_t *bytes, uint32_t count);
 /* Judge or send what the sensor has measured, and say what events there are; whether there was anything. */
 bool edge_session_stream(edge_session *session);
+/* Whether frames would be noise to who listens. */
+static inline bool edge_session_speaks_text(const edge_session *session)
+{
+#if EDGE_DIALECT == EDGE_MLPERF
+    return session->dialect.spoken;
+#else
+    return (void)session, false;
+#endif
+}
 /* Whether there is something to say again soon. */
-static inline bool edge_session_waits(const edge_session *session) { return session->watch.events.count > 0; }
+static inline bool edge_session_waits(const edge_session *session)
+{
+    return session->watch.events.count > 0 && !edge_session_speaks_text(session);
+}
+/* Something was written where the window of a stream lies. */
+void edge_session_disturb(edge_session *session);
+
+/* Carry out the text command that was heard (dialect.h); tell in text that the board is up. */
+void edge_dialect_answer(edge_session *session);
+void edge_dialect_announce(void);
 
 #endif

@@ -14,7 +14,6 @@
 #define UART_CONTROL EDGE_REG(BOARD_UART + 0x8)
 #define UART_INTCLEAR EDGE_REG(BOARD_UART + 0xC)
 #define UART_DIVIDER EDGE_REG(BOARD_UART + 0x10)
-#define BAUD 115200u
 
 /* CMSDK APB watchdog: counts down, raises NMI, and resets when it runs down a second time. */
 #define WATCHDOG_LOAD EDGE_REG(BOARD_WATCHDOG + 0x0)
@@ -143,7 +142,7 @@ static void find_counting(void)
 
 void edge_port_init(void)
 {
-    UART_DIVIDER = BOARD_UART_HZ / BAUD;
+    UART_DIVIDER = (BOARD_UART_HZ + BAUD / 2) / BAUD;
     UART_CONTROL = 1 | 2 | 8; /* TX, RX, RX interrupt */
     edge_irq_enable(BOARD_UART_RX_IRQ);
     find_counting();

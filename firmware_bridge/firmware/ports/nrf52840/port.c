@@ -26,7 +26,13 @@
 #define UART_TXD EDGE_REG(0x4000251C)
 #define UART_BAUDRATE EDGE_REG(0x40002524)
 #define UART_IRQ 2u
-#define BAUD_115200 0x01D7E000u
+#if BAUD == 115200
+#define BAUD_SETTING 0x01D7E000u
+#elif BAUD == 921600
+#define BAUD_SETTING 0x0F000000u /* 941176, 2 % above */
+#else
+#error "this UART has 115200 and 921600 baud"
+#endif
 
 #define GPIO_OUTSET EDGE_REG(0x50000508)
 #define GPIO_PIN_CNF(pin) EDGE_REG(0x50000700u + 4u * (pin))
@@ -54,7 +60,7 @@ static void start_uart(void)
     GPIO_PIN_CNF(RX_PIN) = 3u << 2; /* input with pull-up */
     UART_PSELTXD = TX_PIN;
     UART_PSELRXD = RX_PIN;
-    UART_BAUDRATE = BAUD_115200;
+    UART_BAUDRATE = BAUD_SETTING;
     UART_ENABLE = 4;
     UART_INTENSET = 1u << 2 | 1u << 9; /* a byte, an error */
     UART_STARTTX = 1;

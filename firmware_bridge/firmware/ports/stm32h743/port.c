@@ -6,7 +6,6 @@
 #include "../cortex_m/serial_board.h"
 
 #define CLOCK_HZ 64000000u
-#define BAUD 115200u
 
 #define RCC_RSR EDGE_REG(0x580244D0)
 #define RCC_AHB4ENR EDGE_REG(0x580244E0)
