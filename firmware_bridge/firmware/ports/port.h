@@ -12,6 +12,11 @@
 #define EDGE_RING_BYTES 4096u
 #endif
 
+/* Of the serial line. */
+#ifndef BAUD
+#define BAUD 115200u
+#endif
+
 /* Memory that keeps its content over a restart (not over a loss of power); what faults and resets leave behind. */
 typedef struct {
     uint32_t magic; /* EDGE_RETAINED when the rest means something */
