@@ -34,6 +34,7 @@ bench: setup
 	$(BIN)/python tests/bench/scan_statistics.py
 	$(BIN)/python tests/bench/starnet_corruptions.py
 	$(BIN)/python tests/bench/starnet_corruptions.py --generated --n-fit 64 --n-test 64
+	$(BIN)/python tests/bench/sweep.py --work work/sweep
 	$(BIN)/python tests/bench/tspulse_series.py --budget 60 --work work/tspulse
 
 clean:

@@ -17,6 +17,16 @@ Parts = tuple[Tensor, ...]
 
 
 @dataclass(frozen=True)
+class Targets:
+    """What the unpruned network gives. inputs: (n, …), normal ones and altered copies. parts: (n, C, …) float16 each.
+    size: the mean square of each of them on normal inputs."""
+
+    inputs: Tensor
+    parts: Parts
+    size: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Anatomy:
     """A detector as pruning sees it.
 
@@ -27,7 +37,8 @@ class Anatomy:
     pruned copy of the network belongs to; its statistics are fitted anew on normal inputs (n, …) of the calibration
     split. batch, rate, steps: of the recovery. bfloat16: whether recovery may compute in it. traced: what runs the
     network to see which layers hang together, where `forward` would not show it. followers: called with which channels
-    (C,) of a layer stay, for what hangs on it unseen. notes: what was done before.
+    (C,) of a layer stay, for what hangs on it unseen. refit: sets what can be solved for in closed form, before and
+    after the last recovery. notes: what was done before.
     """
 
     network: nn.Module
@@ -41,4 +52,5 @@ class Anatomy:
     bfloat16: bool = False
     traced: Callable[[nn.Module, Tensor], Parts] | None = None
     followers: Mapping[str, Callable[[Tensor], None]] = field(default_factory=dict)
+    refit: Callable[[nn.Module, Targets], None] | None = None
     notes: list[str] = field(default_factory=list)

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from edge_ad.compile.prune.anatomies import anatomy_of
-from edge_ad.compile.prune.anatomy import Anatomy
+from edge_ad.compile.prune.anatomy import Anatomy, Targets
 from edge_ad.compile.prune.choose import choose
 from edge_ad.compile.prune.groups import Channels
 from edge_ad.compile.prune.importance import Pairs, importances
-from edge_ad.compile.prune.recover import Targets, recover, renew_batch_norms, targets_of
+from edge_ad.compile.prune.recover import error_of, recover, remaining, renew_batch_norms, targets_of
 from edge_ad.compile.scores import batches
 from edge_ad.data.altered import altered
 from edge_ad.data.inputs import Inputs, find_normals, fit_inputs
@@ -26,10 +26,10 @@ from edge_ad.detectors.base import Detector
 from edge_ad.detectors.widths import PRUNED, pruned_sentence
 from edge_ad.errors import ModelError, UsageError
 
-MOST_VALUES = 1 << 23  # in the inputs of the fit split for recovery, each of which has an altered copy
-FEWEST_NORMALS, MOST_NORMALS = 48, 2048
+MOST_VALUES = 3 << 21  # in the inputs of the fit split for recovery, each of which has an altered copy
+FEWEST_NORMALS, MOST_NORMALS = 32, 2048
 MOST_CALIBRATION = 1000
-PAIRS, PAIRS_OF_LARGE, LARGE = 48, 8, 1 << 16  # of those, for importance; of inputs of so many values
+PAIRS, PAIRS_OF_LARGE, LARGE = 48, 6, 1 << 16  # of those, for importance; of inputs of so many values
 MOST_TARGET_BYTES = 1 << 29
 ROUNDS = 3  # importance is a first-order figure, true of small steps
 
@@ -112,9 +112,16 @@ def _rounds(
         choice = choose(channels, groups, found, widths, goal, multiple)
         _remove(channels, {groups[i].root: gone for i, gone in choice.channels.items()})
         renew_batch_norms(anatomy.network, targets.inputs, anatomy.batch)
-        part = max(1, steps // 2 if number == ROUNDS else steps // (2 * ROUNDS - 2))
+        last = number == ROUNDS
+        part = max(1, steps // 2 if last else steps // (2 * ROUNDS - 2))
         done = stage(f"recovery, round {number} of {ROUNDS}", part)
-        loss = recover(anatomy, anatomy.network, channels.kept, targets, part, seed + number, done)
+        wanted = remaining(anatomy, targets, channels.kept)
+        if last and anatomy.refit is not None:
+            anatomy.refit(anatomy.network, wanted)
+        loss = recover(anatomy, wanted, part, seed + number, done)
+        if last and anatomy.refit is not None:
+            anatomy.refit(anatomy.network, wanted)
+            loss = error_of(anatomy, wanted)
     return loss
 
 

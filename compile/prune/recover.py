@@ -10,25 +10,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from edge_ad.compile.prune.anatomy import Anatomy, Kept, Parts
+from edge_ad.compile.prune.anatomy import Anatomy, Kept, Parts, Targets
 from edge_ad.errors import ModelError
 
 _WARM_STEPS = 20
-
-
-@dataclass(frozen=True)
-class Targets:
-    """What the unpruned network gives. inputs: (n, …), normal ones and altered copies. parts: (n, C, …) float16 each.
-    size: the mean square of each of them on normal inputs."""
-
-    inputs: Tensor
-    parts: Parts
-    size: tuple[float, ...]
 
 
 @torch.no_grad()
@@ -44,23 +34,13 @@ def targets_of(anatomy: Anatomy, normal: Tensor, changed: Tensor, tick: Callable
     return Targets(inputs, parts, size)
 
 
-def recover(
-    anatomy: Anatomy,
-    network: nn.Module,
-    kept: Kept,
-    targets: Targets,
-    steps: int,
-    seed: int,
-    tick: Callable[[], None],
-) -> float:
-    """Train `network` for `steps` steps of Adam, the rate rising at first and falling to zero along half a cosine
-    (Loshchilov, Hutter, arXiv 1608.03983). Gives the mean relative error over the last tenth of the steps.
+def recover(anatomy: Anatomy, targets: Targets, steps: int, seed: int, tick: Callable[[], None]) -> float:
+    """Train the pruned network for `steps` steps of Adam, the rate rising at first and falling to zero along half a
+    cosine (Loshchilov, Hutter, arXiv 1608.03983). Gives the mean relative error over the last tenth of the steps.
 
     Raises ModelError when the error is no number any more.
     """
-    parts = [
-        _remaining(part, source, kept) for part, source in zip(targets.parts, anatomy.sources, strict=True)
-    ]
+    network, parts = anatomy.network, targets.parts
     random = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], lr=anatomy.rate)
     last: list[float] = []
@@ -83,9 +63,24 @@ def recover(
     return sum(tenth) / len(tenth) if tenth else float("nan")
 
 
-def _remaining(part: Tensor, source: str | None, kept: Kept) -> Tensor:
-    """A target without the channels that were pruned."""
-    return part if source is None else part[:, kept[source]]
+@torch.no_grad()
+def error_of(anatomy: Anatomy, targets: Targets) -> float:
+    """The mean relative error over all inputs."""
+    errors = []
+    for index in range(0, len(targets.inputs), anatomy.batch):
+        rows = slice(index, index + anatomy.batch)
+        made = anatomy.network(targets.inputs[rows])
+        errors.append(float(_relative(made, [part[rows].float() for part in targets.parts], targets.size)))
+    return sum(errors) / len(errors)
+
+
+def remaining(anatomy: Anatomy, targets: Targets, kept: Kept) -> Targets:
+    """Targets without the channels that were pruned."""
+    parts = tuple(
+        part if source is None else part[:, kept[source]]
+        for part, source in zip(targets.parts, anatomy.sources, strict=True)
+    )
+    return replace(targets, parts=parts)
 
 
 def _relative(made: Parts, wanted: Sequence[Tensor], size: Sequence[float]) -> Tensor:

@@ -105,6 +105,12 @@ class Measured(Spec):
     seconds: Finite
 
     @property
+    def gain(self) -> str | None:
+        """The speedup in words; instructions are not a time."""
+        of = "as fast" if self.instructions is None else "fewer instructions"
+        return None if self.speedup is None else f"{self.speedup:.2f} times {of}"
+
+    @property
     def loss(self) -> tuple[float, float]:
         """By what a form is judged: the drop of AUROC on altered inputs, gains counting as none, then how far its
         ranks are from the reference's."""

@@ -128,4 +128,4 @@ class _Ladder:
         bound = _HOPE * alike[0].speedup / (1 - form.prune)
         if bound >= self.asked.speedup:
             return None
-        return f"at {alike[0].speedup:.2f} times as fast unpruned it reaches {bound:.2f} times at best"
+        return f"at {alike[0].gain} unpruned it reaches {bound:.2f} times at best"

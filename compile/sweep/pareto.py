@@ -18,11 +18,18 @@ class Axis:
     name: str
     unit: str
     scale: float
-    value: Callable[[Measured], int | None]
+    value: Callable[[Measured], float | None]
+
+
+def _time(found: Measured) -> float | None:
+    """Of the reference's, since both were taken side by side: machines differ, and their speed drifts."""
+    if found.latency_us is None or not found.reference_us:
+        return None
+    return found.latency_us / found.reference_us
 
 
 AXES = (
-    Axis("latency", "ms", 1000, lambda m: m.latency_us),
+    Axis("latency", "of the reference's", 1, _time),
     Axis("instructions", "millions", 1e6, lambda m: m.instructions),
     Axis("flash", "KB", KIB, lambda m: m.flash_bytes),
     Axis("RAM", "KB", KIB, lambda m: m.ram_bytes),
@@ -63,8 +70,7 @@ def misses(found: Measured, asked: Asked) -> dict[str, float]:
         if found.speedup is None:
             missed["its speedup is not known"] = float("inf")
         elif found.speedup < asked.speedup:
-            told = f"{found.speedup:.2f} times as fast, asked {asked.speedup:g}"
-            missed[told] = asked.speedup / found.speedup - 1
+            missed[f"{found.gain}, asked {asked.speedup:g}"] = asked.speedup / found.speedup - 1
     for name, limit, value in (
         ("flash", asked.flash_bytes, found.flash_bytes),
         ("RAM", asked.ram_bytes, found.ram_bytes),
@@ -89,7 +95,7 @@ def pick(found: Sequence[Measured], asked: Asked) -> Measured | None:
         return None
     axes = axes_of(meeting)
 
-    def cost(m: Measured) -> tuple[int, ...]:
+    def cost(m: Measured) -> tuple[float, ...]:
         return tuple(axis.value(m) or 0 for axis in axes)
 
     if asked.max_drop is not None and not asked.has_budget:

@@ -87,9 +87,8 @@ def _line(rung: Rung) -> str:
         return f"{rung.form}: passed over, {rung.why}"
     if isinstance(rung, Failed):
         return f"{rung.form}: not to be had, {rung.error}"
-    speed = [] if rung.speedup is None else [f"{rung.speedup:.2f} times as fast"]
     figures = [
-        *speed,
+        *([] if rung.gain is None else [rung.gain]),
         f"{rung.flash_bytes / 1024:.1f} KB flash",
         f"{rung.ram_bytes / 1024:.1f} KB RAM",
         f"AUROC {rung.altered.form.value:.4f}, {-rung.altered.drop:+.4f} (altered inputs)",

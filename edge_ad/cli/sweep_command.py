@@ -65,7 +65,9 @@ def _precision(word: str) -> str:
               help="Measure on the workers of this Dask cluster, which see the same folders.")  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Of altered inputs and of pruning.")
 @click.option(
-    "--recovery-steps", type=click.IntRange(0), help="Steps of the recovery from pruning (default: 400)."
+    "--recovery-steps",
+    type=click.IntRange(1),
+    help="Steps of the recovery from pruning (default: the detector's).",
 )
 @click.option("--no-count", is_flag=True, help="Boards: do not count instructions on an emulated one.")
 @click.option("--no-test", is_flag=True, help="Do not score the labelled inputs below test/.")
@@ -148,7 +150,7 @@ def show(sweep: Sweep) -> None:
             table.add_column(name, no_wrap=True)
         for name in (
             "cost",
-            "times as fast",
+            "ratio",
             "flash KB",
             "RAM KB",
             "AUROC drop",

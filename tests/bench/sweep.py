@@ -46,8 +46,8 @@ def table(sweep: Sweep, target: str) -> Iterator[str]:
     found = section(sweep, target)
     timed = found.rows[0].found.latency_us is not None
     cost = "latency" if timed else "instructions"
-    heads = ["precision", "pruned", cost, "times as fast", "flash", "RAM", "AUROC drop, altered", "rank correlation",
-             "AUROC, labelled", "front"]  # fmt: skip
+    heads = ["precision", "pruned", cost, "times as fast" if timed else "times fewer", "flash", "RAM",
+             "AUROC drop, altered", "rank correlation", "AUROC, labelled", "front"]  # fmt: skip
     yield "| " + " | ".join(heads) + " |"
     yield "| --- " + "| ---: " * (len(heads) - 2) + "| --- |"
     for row in found.rows:
@@ -56,7 +56,9 @@ def table(sweep: Sweep, target: str) -> Iterator[str]:
 
 def _cells(m: Measured, timed: bool) -> list[str]:
     change = m.altered.change
-    interval = "" if change is None else f" ({-change.interval[1]:+.3f} to {-change.interval[0]:+.3f})"
+    interval = (
+        "" if change is None else f" ({0.0 - change.interval[1]:+.3f} to {0.0 - change.interval[0]:+.3f})"
+    )
     cost = f"{(m.latency_us or 0) / 1000:.2f} ms" if timed else f"{m.instructions or 0:,}"
     return [
         m.form.precision, f"{m.form.prune:.0%}", cost, "–" if m.speedup is None else f"{m.speedup:.2f}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import re
 import signal
 import subprocess
@@ -16,12 +17,16 @@ from pathlib import Path
 import pytest
 from command_line import Done, run_here
 
+from edge_ad import targets
 from edge_ad.bundle.archive import open_bundle
 from edge_ad.compile.report.model import Report
+from edge_ad.compile.sensitivity.agreement import Tolerance
 from edge_ad.compile.sweep import executors, ladder
 from edge_ad.compile.sweep.form import Measured
 from edge_ad.compile.sweep.journal import JOURNAL
+from edge_ad.compile.sweep.measure import measure
 from edge_ad.compile.sweep.report import SWEEP_HTML, SWEEP_JSON, Sweep
+from edge_ad.compile.sweep.setting import Setting
 from edge_ad.data.sample_series import make_series
 from edge_ad.detectors import load_detector
 
@@ -58,16 +63,29 @@ def sweep(model: Path, data: Path, out: Path, *more: object) -> Done:
     return run_here("sweep", model, "--data", data, "--out", out, *STEPS, *more)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _here() -> Iterator[None]:
+    """In this process, where libraries are loaded, and not in a pool's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(executors, "processes", lambda jobs: executors.here())
+        yield
+
+
 @pytest.fixture(scope="module")
 def swept(model: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Sweep]:
-    """A sweep over shares and precisions on a CPU and a board, in a process of its own beside this one."""
+    """A sweep over shares and precisions on a CPU and a board."""
     out = tmp_path_factory.mktemp("sweep") / "out"
     done = sweep(
-        model, data, out, "--target", "openvino-cpu", "--target", "posix", "--prune", "0,0.5", "--jobs", 1,
+        model, data, out, "--target", "openvino-cpu", "--target", "posix", "--prune", "0,0.5",
         "--max-auroc-drop", 0.5, "--json",
     )  # fmt: skip
     assert done.code == 0, done.err
     return out, Sweep.model_validate_json(done.out)
+
+
+def test_what_a_process_is_given_can_be_sent_to_it(model: Path, data: Path, tmp_path: Path) -> None:
+    given = (measure, Setting(model, data, tmp_path, targets.get, tolerance=Tolerance(auroc_drop=0.1)))
+    assert pickle.loads(pickle.dumps(given)) == given
 
 
 def test_every_form_is_measured_for_both_targets(swept: tuple[Path, Sweep]) -> None:
@@ -119,9 +137,7 @@ def test_the_report_shows_every_figure_and_needs_nothing_else(swept: tuple[Path,
     assert "meets what was asked" in text and "not counted" in text
 
 
-def test_the_same_command_measures_nothing_again(
-    swept: tuple[Path, Sweep], model: Path, data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_same_command_measures_nothing_again(swept: tuple[Path, Sweep], model: Path, data: Path) -> None:
     out, found = swept
     before = (out / JOURNAL).read_bytes()
     done = sweep(
@@ -145,10 +161,9 @@ def test_a_budget_that_no_form_meets_is_exit_3_with_the_nearest(
 
 
 def test_a_form_that_cannot_be_is_told_and_the_rest_measured(
-    swept: tuple[Path, Sweep], model: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+    swept: tuple[Path, Sweep], model: Path, data: Path
 ) -> None:
     out, _ = swept
-    monkeypatch.setattr(executors, "processes", lambda jobs: executors.here())  # where libraries are loaded
     done = sweep(
         model, data, out, "--target", "openvino-cpu", "--precision", "int8", "--prune", "0,0.999", "--json"
     )
@@ -163,7 +178,7 @@ def test_compile_finds_the_form_for_a_budget(
     model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The plain form is over the budget, and pruning makes room: the first share that holds it is compiled."""
-    monkeypatch.setattr(ladder, "LADDER", (0.4, 0.8))
+    monkeypatch.setattr(ladder, "LADDER", (0.8,))
     bundle = tmp_path / "pump.edgead"
     command = (
         "compile", model, "--target", "posix", "--data", data, "--max-false-alarms", "5%", "--out", bundle,
@@ -189,63 +204,18 @@ def test_compile_finds_the_form_for_a_budget(
 
 
 def test_compile_without_a_form_that_meets_the_budget_writes_no_bundle(
-    model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Path, data: Path, tmp_path: Path
 ) -> None:
-    """That pruning makes no room is told after one large share."""
-    monkeypatch.setattr(ladder, "LADDER", (0.25, 0.4, 0.8))
+    """No share makes it so fast, so that none is tried."""
     bundle = tmp_path / "pump.edgead"
     done = run_here(
         "compile", model, "--target", "openvino-cpu", "--data", data, "--max-false-alarms", "5%", "--out", bundle,
-        "--ram-kb", 1,
+        "--speedup", 10_000,
     )  # fmt: skip
     assert done.code == 3 and not bundle.exists()
-    tried = [line.split(":")[0] for line in done.out.splitlines() if " KB flash, " in line]
-    assert tried == ["pump int8 on openvino-cpu", "pump int8, pruned 80 % on openvino-cpu"]
-    assert (
-        "no form meets what was asked; nearest is pump" in done.error and "KB of RAM, asked 1" in done.error
-    )
-
-
-@pytest.mark.parametrize(
-    ("more", "code", "told"),
-    [
-        (("--target", "posix", "--prune", "half"), 2, "no list of shares"),
-        (("--target", "posix", "--prune", "1.0"), 2, "a share to prune is 0 or more and below 1"),
-        (("--target", "posix", "--precision", "fp16"), 2, "'posix' has none of fp16"),
-        (("--target", "posix", "--precision", "int3"), 2, "no list of precisions"),
-        (("--target", "posics"), 1, "did you mean posix"),
-        (("--target", "posix", "--jobs", 2, "--scheduler", "tcp://127.0.0.1:9"), 2, "--jobs is for this machine"),
-        (("--target", "posix", "--flash-kb", "1e-9"), 2, "holds nothing"),
-    ],
-)  # fmt: skip
-def test_what_cannot_be_is_one_line(
-    more: tuple[object, ...], code: int, told: str, model: Path, data: Path, tmp_path: Path
-) -> None:
-    done = sweep(model, data, tmp_path / "out", *more)
-    assert done.code == code and told in done.err and "Traceback" not in done.err
-    assert not (tmp_path / "out" / JOURNAL).exists()
-
-
-@pytest.mark.parametrize(
-    ("more", "told"),
-    [
-        (("--target", "posix", "--target", "litert", "--flash-kb", 9), "a budget is for one target"),
-        (("--target", "posix", "--precision", "int8", "--flash-kb", 9), "the search chooses the precision"),
-        (("--target", "posix", "--no-stripes", "--flash-kb", 9), "not searched with"),
-    ],
-)
-def test_budgets_that_do_not_go_with_other_options(
-    more: tuple[object, ...], told: str, model: Path, data: Path, tmp_path: Path
-) -> None:
-    done = run_here(
-        "compile", model, "--data", data, "--max-false-alarms", "5%", "--out", tmp_path / "p.edgead", *more
-    )
-    assert done.code == 2 and told in done.error and not list(tmp_path.iterdir())
-
-
-def test_another_models_folder_is_needed(data: Path, tmp_path: Path) -> None:
-    done = sweep(tmp_path, data, tmp_path / "out", "--target", "posix")
-    assert done.code == 1 and "is no model folder" in done.error
+    assert done.out.count(": passed over, at ") == len(ladder.LADDER)
+    assert "no form meets what was asked; nearest is pump int8 on openvino-cpu" in done.error
+    assert "times as fast, asked 10000" in done.error
 
 
 @pytest.mark.slow

@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from edge_ad.compile.prune.anatomies.differences import Differences
+from edge_ad.compile.prune.anatomies.least_squares import refit
 from edge_ad.compile.prune.anatomy import Anatomy, Kept, Parts
 from edge_ad.detectors.base import Detector
 from edge_ad.detectors.efficientad.detector import EfficientAd
-from edge_ad.detectors.efficientad.network import PDN, Autoencoder
-from edge_ad.detectors.efficientad.simplify import normalise
 from edge_ad.detectors.efficientad.statistics import OutputTransform, fold_into
 from edge_ad.detectors.loop import hardware_bfloat16
 
@@ -30,25 +30,6 @@ TOP_SHARE = (
     0.005  # of the cells of a map: their mean stands for its maximum, of which one cell's gradient is noise
 )
 _PIXELS_A_BATCH = 1 << 17
-
-
-class Differences(nn.Module):
-    """Pixels (N, 3, S, S) to the differences (N, C, h, w): teacher - student and, with one, autoencoder - student."""
-
-    def __init__(
-        self, teacher: PDN, student: PDN, student_ae: nn.Conv2d | None, autoencoder: Autoencoder | None
-    ):
-        super().__init__()
-        self.teacher, self.student = teacher, student
-        self.student_ae, self.autoencoder = student_ae, autoencoder
-
-    def forward(self, pixels: Tensor) -> Parts:
-        x = normalise(pixels)
-        features = self.student.features(x)
-        first = self.teacher(x) - self.student.conv4(features)
-        if self.autoencoder is None or self.student_ae is None:
-            return (first,)
-        return first, self.autoencoder(x) - self.student_ae(features)
 
 
 def anatomy(detector: Detector, normal: Tensor, changed: Tensor, calibration: Tensor) -> Anatomy:
@@ -77,6 +58,7 @@ def anatomy(detector: Detector, normal: Tensor, changed: Tensor, calibration: Te
         network, score, tuple(sources), rebuilt,
         batch=max(1, min(16, _PIXELS_A_BATCH // size**2)), rate=5e-4, steps=400 if size > 128 else 800,
         bfloat16=hardware_bfloat16(),
+        refit=refit,
         notes=["The channels of the difference convolutions were turned into the directions in which altered images "
                "differ most from normal ones, which changes no map."],
     )  # fmt: skip

@@ -1,0 +1,92 @@
+"""The last convolutions of EfficientAD in closed form.
+
+A difference is linear in the features that its convolutions take. Once those are fewer, the weights with which they
+come nearest to the unpruned difference are a linear least-squares problem (He, Zhang, Sun, "Channel Pruning for
+Accelerating Very Deep Neural Networks", ICCV 2017, section 3.1), which gradient descent is slow at: the teacher's
+outputs are whitened, so that directions in which features hardly vary count as much as others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from edge_ad.compile.prune.anatomies.differences import Differences
+from edge_ad.compile.prune.anatomy import Targets
+from edge_ad.detectors.efficientad.simplify import normalise
+
+RIDGE = 1e-4  # of the mean of the squares: how far weights are held to what they were
+POSITIONS = 800  # of a map, evenly spaced ones
+
+Sided = tuple[nn.Conv2d, float, Tensor]  # a convolution, its sign in the difference, its input
+
+
+@torch.no_grad()
+def refit(network: nn.Module, targets: Targets) -> None:
+    """Solve for the last convolutions of teacher and student, and of autoencoder and student."""
+    assert isinstance(network, Differences)
+    for index, part in enumerate(targets.parts):
+        _solve(_rows(network, targets, part, index), _sides(network, targets.inputs[:1], index))
+
+
+def _sides(network: Differences, pixels: Tensor, index: int) -> list[Sided]:
+    """The two convolutions of a difference, with what they take for these pixels."""
+    x = normalise(pixels)
+    student = network.student.features(x)
+    if index == 0:
+        return [
+            (network.teacher.conv4, 1.0, network.teacher.features(x)),
+            (network.student.conv4, -1.0, student),
+        ]
+    assert network.autoencoder is not None and network.student_ae is not None
+    features = network.autoencoder.features(x)
+    return [(network.autoencoder.conv8, 1.0, features), (network.student_ae, -1.0, student)]
+
+
+def _rows(
+    network: Differences, targets: Targets, part: Tensor, index: int
+) -> Iterator[tuple[Tensor, Tensor, float]]:
+    """For each input, what the weights are multiplied with (positions, depth + 1), what should come out (positions, C),
+    and the weight of its errors, which is that of the recovery."""
+    for pixels, wanted in zip(targets.inputs.split(1), part.split(1), strict=True):
+        target = wanted.float().flatten(2)[0].T
+        step = max(1, len(target) // POSITIONS)
+        columns = [
+            sign * F.unfold(taken, _size(conv), padding=_padding(conv))[0].T[::step]
+            for conv, sign, taken in _sides(network, pixels, index)
+        ]
+        ones = torch.ones(len(columns[0]), 1)
+        weight = 1 / (0.5 * (float(target.square().mean()) + targets.size[index]))
+        yield torch.cat([*columns, ones], 1), target[::step], weight
+
+
+def _size(conv: nn.Conv2d) -> tuple[int, int]:
+    return conv.kernel_size[0], conv.kernel_size[1]
+
+
+def _padding(conv: nn.Conv2d) -> int:
+    assert isinstance(conv.padding, tuple)
+    return int(conv.padding[0])
+
+
+def _solve(rows: Iterable[tuple[Tensor, Tensor, float]], sides: Sequence[Sided]) -> None:
+    """Set the convolutions' weights to the ridge solution around what they are."""
+    (a, _, _), (b, _, _) = sides
+    assert a.bias is not None and b.bias is not None
+    now = torch.cat([a.weight.flatten(1), b.weight.flatten(1), (a.bias - b.bias)[:, None]], 1).double()
+    n = now.shape[1]
+    gram, error = torch.zeros(n, n, dtype=torch.float64), torch.zeros(n, len(now), dtype=torch.float64)
+    for given, wanted, weight in rows:
+        lacking = wanted - given @ now.T.float()
+        gram += (weight * (given.T @ given)).double()
+        error += (weight * (given.T @ lacking)).double()
+    gram.diagonal().add_(RIDGE * gram.diagonal().mean())
+    solved = (now + torch.linalg.solve(gram, error).T).float()
+    depth = a.weight[0].numel()
+    a.weight.copy_(solved[:, :depth].view_as(a.weight))
+    b.weight.copy_(solved[:, depth:-1].view_as(b.weight))
+    a.bias.copy_(solved[:, -1])
+    b.bias.zero_()
