@@ -156,8 +156,8 @@ def _weak(ranking: Ranking) -> list[str]:
     if value >= _TELLING:
         return []
     return [
-        f"The fitted network itself ranks altered above normal inputs with an AUROC of {value:.2f} only: a tolerance of "
-        "its drop means little here; go by the rank correlation, and by labelled inputs."
+        f"The fitted network itself ranks altered above normal inputs with an AUROC of {value:.2f} only: a tolerance "
+        "of its drop means little here; go by the rank correlation, and by labelled inputs."
     ]
 
 
