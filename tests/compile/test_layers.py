@@ -86,5 +86,5 @@ def test_names_are_of_layers_modules_and_patterns() -> None:
     assert found() == []
     with pytest.raises(UsageError, match=r"x: the network has no layer encode; did you mean enc\b"):
         found("encode")
-    with pytest.raises(UsageError, match="there are: enc.0, enc.1"):
+    with pytest.raises(UsageError, match=r"there are: enc\.0, enc\.1"):
         found("nothing-like-it")
