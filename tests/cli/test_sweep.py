@@ -144,7 +144,7 @@ def test_a_budget_that_no_form_meets_is_exit_3_with_the_nearest(
     out, _ = swept
     done = sweep(model, data, out, "--target", "openvino-cpu", "--prune", "0,0.5", "--flash-kb", 1)
     assert done.code == 3
-    assert "no form meets what was asked; nearest is pump int8, pruned 50 % on openvino-cpu" in done.error
+    assert "no form meets what was asked; nearest is pump fp32, pruned 50 % on openvino-cpu" in done.error
     assert "KB of flash, asked 1" in done.error
     assert "pump" in done.out and (out / SWEEP_HTML).exists()  # the table is shown all the same
     assert "No form meets what was asked" in (out / SWEEP_HTML).read_text()
