@@ -161,7 +161,9 @@ def show(sweep: Sweep) -> None:
             table.add_column(name, justify="right", no_wrap=True)
         for row in section(sweep, target).rows:
             table.add_row(*_cells(row.found), "*" if row.on_front else "", style="bold" if row.picked else "")
-        Console(highlight=False, width=max(out.width, 120)).print(table)
+        Console(highlight=False, width=max(out.width, 160)).print(table)
+    for note in dict.fromkeys(note for m in sweep.measured for note in m.notes):
+        out.print(f"note: {note}", soft_wrap=True, markup=False)
     if sweep.picked is not None:
         out.print(f"picked {sweep.form(sweep.picked).form}", soft_wrap=True, markup=False)
 

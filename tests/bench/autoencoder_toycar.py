@@ -67,7 +67,9 @@ def _measure(detector: Autoencoder, work: Path, data: Path) -> None:
         forms.append((f"{name} {precision}", lowered, head))
     held: dict[str, Scores] = {}
     for number, (name, lowered, head) in enumerate(forms):
-        engine = open_lowered(targets.get(name.split()[0]), lowered, work / f"{detector.config.preset}-{number}")
+        engine = open_lowered(
+            targets.get(name.split()[0]), lowered, work / f"{detector.config.preset}-{number}"
+        )
         held[name] = score(engine, head, batches(normals.threshold, detector.input))
         clips = {
             kind: [
