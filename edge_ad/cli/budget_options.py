@@ -26,8 +26,8 @@ def budget_options(command: Command) -> Command:
             click.option("--max-auroc-drop", type=click.FloatRange(0, 1, max_open=True),
                          help="Tolerance: what AUROC may fall by, on held-back normal inputs and altered copies of "
                          "them; with --keep auto also of the layers' search."),
-            click.option("--flash-kb", type=_POSITIVE, help="Budget: 1024 bytes of flash, firmware and all."),
-            click.option("--ram-kb", type=_POSITIVE, help="Budget: 1024 bytes of memory, stack and all."),
+            click.option("--flash-kb", type=_POSITIVE, help="Budget of flash in KB of 1024 bytes, firmware and all."),
+            click.option("--ram-kb", type=_POSITIVE, help="Budget of memory in KB of 1024 bytes, stack and all."),
         )
     ):  # fmt: skip
         command = option(command)

@@ -59,6 +59,8 @@ def find_form(
             setting.reference, target, setting, asked, told, keep if isinstance(keep, tuple) else "auto"
         )
         done()
+    for note in dict.fromkeys(note for m in found.sweep.measured for note in m.notes):
+        console.print(f"note: {note}", soft_wrap=True, markup=False)
     console.print(f"search {work / found.html.name}", soft_wrap=True)
     if found.model is None or found.sweep.picked is None:
         raise QualityError(
@@ -94,7 +96,6 @@ def _line(rung: Rung) -> str:
         f"AUROC {rung.altered.form.value:.4f}, {-rung.altered.drop:+.4f} (altered inputs)",
         *([] if rung.drift is None else [f"rank correlation {rung.drift.rank_correlation:.4f}"]),
         *rung.over,
-        *(note for note in rung.notes if note.startswith("Latencies")),
     ]
     return f"{rung.form}: {', '.join(figures)}"
 

@@ -65,7 +65,9 @@ def _precision(word: str) -> str:
               help="Measure on the workers of this Dask cluster, which see the same folders.")  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Of altered inputs and of pruning.")
 @click.option(
-    "--recovery-steps", type=click.IntRange(0), help="Steps of the recovery from pruning (default: 400)."
+    "--recovery-steps",
+    type=click.IntRange(1),
+    help="Steps of the recovery from pruning (default: the detector's).",
 )
 @click.option("--no-count", is_flag=True, help="Boards: do not count instructions on an emulated one.")
 @click.option("--no-test", is_flag=True, help="Do not score the labelled inputs below test/.")
@@ -159,7 +161,9 @@ def show(sweep: Sweep) -> None:
             table.add_column(name, justify="right", no_wrap=True)
         for row in section(sweep, target).rows:
             table.add_row(*_cells(row.found), "*" if row.on_front else "", style="bold" if row.picked else "")
-        Console(highlight=False, width=max(out.width, 120)).print(table)
+        Console(highlight=False, width=max(out.width, 160)).print(table)
+    for note in dict.fromkeys(note for m in sweep.measured for note in m.notes):
+        out.print(f"note: {note}", soft_wrap=True, markup=False)
     if sweep.picked is not None:
         out.print(f"picked {sweep.form(sweep.picked).form}", soft_wrap=True, markup=False)
 

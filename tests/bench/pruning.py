@@ -1,6 +1,7 @@
 """What pruning costs and gains: EfficientAD beside anomalib's graph, and micro presets on emulated boards.
 
     python tests/bench/pruning.py boards --work work/pruning
+    python tests/bench/pruning.py starnet
     python tests/bench/pruning.py anomalib work/magnetic_tile-small work/magnetic_tile-small-75 --data MAGNETIC_TILE \\
         --anomalib SITE
 
@@ -66,7 +67,7 @@ def board_cases(work: Path) -> Iterator[Case]:
     yield Case("asd-tspulse", machines(SHARED, work, "asd"), ("tspulse", "--steps", "600"), 0.02, 0.5)
     scans = recorded_scans(SHARED, work)
     yield Case("kitti-starnet-micro", scans, ("starnet", *micro), 0.25, 0.5)
-    yield Case("kitti-starnet-micro-regret", scans, ("starnet", *micro, "--score", "regret"), 0.25, 0.5)
+    yield Case("kitti-starnet-micro-elbo", scans, ("starnet", *micro, "--score", "neg_elbo"), 0.25, 0.5)
 
 
 def fitted(case: Case, work: Path) -> Path:
@@ -171,6 +172,68 @@ def board_row(case: Case, work: Path, share: float) -> str:
 
 
 @main.command()
+@click.option("--preset", "presets", multiple=True, default=("small", "micro"), show_default=True)
+@click.option("--share", default=0.5, show_default=True)
+@click.option("--n-fit", default=64, show_default=True, help="Generated scans to fit on.")
+@click.option("--n-test", default=32, show_default=True, help="Others to test with, clean and corrupted.")
+def starnet(presets: tuple[str, ...], share: float, n_fit: int, n_test: int) -> None:
+    """STARNet's two figures that one pass gives, float, before and after: AUROC over generated corruptions."""
+    from starnet_corruptions import corrupted_copies, scans_of
+    from starnet_corruptions import fitted as fitted_on
+
+    from edge_ad.compile.prune import normals_of, prune
+
+    print("| preset | MMAC | pruned | parameters | pruned | figure | AUROC | pruned | change of the mean | largest |\n"
+          + "|" + " --- |" * 10)  # fmt: skip
+    with tempfile.TemporaryDirectory() as temporary:
+        paths = scans_of(Path(temporary), None, True, n_fit, n_test)
+        for preset in presets:
+            root = Path(temporary) / preset
+            detector = fitted_on(preset, {"score": "neg_elbo"}, paths[:n_fit], root)
+            made = prune(detector, share, normals_of(detector, root / "data"), multiple=8)
+            clean, corrupted = corrupted_copies(detector.input, paths[-n_test:], 1)
+            areas = [_areas(one, clean, corrupted) for one in (detector, made.detector)]
+            for name in ("neg_elbo", "kl"):
+                before, after = (np.array([area[name] for area in found]) for found in areas)
+                cells = [
+                    preset, f"{made.macs_before / 1e6:.3g}", f"{made.macs_after / 1e6:.3g}",
+                    f"{made.parameters_before:,}", f"{made.parameters_after:,}", name, f"{before.mean():.3f}",
+                    f"{after.mean():.3f}", f"{after.mean() - before.mean():+.4f}", f"{(after - before).min():+.4f}",
+                ]  # fmt: skip
+                print("| " + " | ".join(cells) + " |", flush=True)
+
+
+def _areas(detector: Any, clean: list[Any], corrupted: dict[Any, list[Any]]) -> list[dict[str, float]]:
+    """AUROC of each figure, two-sided, for each kind of corruption."""
+    import torch
+    from starnet_corruptions import _auroc
+
+    from edge_ad.detectors.starnet.network import kl_divergence
+
+    @torch.no_grad()
+    def figures(inputs: list[Any]) -> dict[str, Any]:
+        found: dict[str, list[float]] = {"neg_elbo": [], "kl": []}
+        for x in inputs:
+            features = detector.front(torch.from_numpy(x))[0]
+            mean, logvar = detector.encoder(features)
+            kl = float(kl_divergence(mean, logvar))
+            squares = float((detector.decoder(mean) - features).square().sum())
+            found["kl"].append(kl)
+            found["neg_elbo"].append(kl + squares / (2 * detector.fit_info["variance"]))
+        return {name: np.array(values) for name, values in found.items()}
+
+    normal = figures(clean)
+    centres = {name: np.median(values) for name, values in normal.items()}
+    areas = []
+    for copies in corrupted.values():
+        given = figures(copies)
+        areas.append(
+            {n: _auroc(np.abs(normal[n] - centres[n]), np.abs(given[n] - centres[n])) for n in normal}
+        )
+    return areas
+
+
+@main.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("small", type=click.Path(path_type=Path))
 @click.option("--data", type=click.Path(path_type=Path), required=True)
@@ -242,7 +305,11 @@ def _anomalib_module(site: Path) -> Any:
     spec = importlib.util.spec_from_file_location("anomalib_efficient_ad", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        for name in stand_ins:
+            sys.modules.pop(name)
     return module
 
 

@@ -19,7 +19,7 @@ from edge_ad.compile.prune.anatomy import Targets
 from edge_ad.detectors.efficientad.simplify import normalise
 
 RIDGE = 1e-4  # of the mean of the squares: how far weights are held to what they were
-POSITIONS = 800  # of a map, evenly spaced ones
+POSITIONS = 400  # of a map, evenly spaced ones
 
 Sided = tuple[nn.Conv2d, float, Tensor]  # a convolution, its sign in the difference, its input
 

@@ -71,7 +71,7 @@ def test_a_model_folder_holds_it(case, tmp_path: Path) -> None:
     ]
     before, after = (as_tuple(d.network()(torch.from_numpy(batch))) for d in (made.detector, again))
     for a, b in zip(before, after, strict=True):  # alignment in memory decides in which order sums are taken
-        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6 * float(a.abs().max()))
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6 * float(a.detach().abs().max()))
     assert again.info() == made.detector.info()
 
 
@@ -109,7 +109,9 @@ def test_openvino_runs_the_network_that_was_pruned(kind: str, tmp_path: Path) ->
     engine.close()
 
 
-@pytest.mark.parametrize("kind", ["efficientad", "starnet", "tspulse", _slow("autoencoder"), _slow("fader")])
+@pytest.mark.parametrize(
+    "kind", ["starnet", "tspulse", _slow("autoencoder"), _slow("efficientad"), _slow("fader")]
+)
 def test_a_board_runs_it_to_the_bit(kind: str) -> None:
     detector, made = made_once(kind)
     normal = prunable.normals(made.detector, 4)
@@ -152,8 +154,6 @@ def test_costs_are_measured_on_the_target() -> None:
     here = measure(detector, made.detector, get("openvino-cpu"), normal.calibration)
     assert here.latency_us is not None and min(here.latency_us) > 0
     assert here.macs[1] < here.macs[0] and here.flash_bytes[1] < here.flash_bytes[0]
-    board = measure(detector, made.detector, get("cortex-m4"), normal.calibration)
-    assert board.latency_us is None and board.flash_bytes[1] < board.flash_bytes[0]
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.5, float("nan")])
