@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from edge_ad.compile.prune.anatomies.differences import Differences
 from edge_ad.compile.prune.anatomy import Targets
+from edge_ad.detectors.efficientad.grid import HALF_RANGE, LEVELS
 from edge_ad.detectors.efficientad.simplify import normalise
 
 STEPS = 255  # of a feature's largest value
@@ -79,8 +80,28 @@ def _padding(conv: nn.Conv2d) -> int:
     return int(conv.padding[0])
 
 
+def _on_grid(weights: Tensor, gram: Tensor) -> Tensor:
+    """Round weights (C, depth + 1), the bias last, to the steps that INT8 will take (`efficientad.grid`), column by
+    column; what rounding one does to the output, those that come after it make good (Frantar et al., "GPTQ",
+    arXiv 2210.17323, algorithm 1). The largest of each row, from which the quantizer takes its step, stays."""
+    found, rows = weights.clone(), torch.arange(len(weights))
+    largest = found[:, :-1].abs().max(1)
+    step = largest.values.clamp_min(1e-12) / HALF_RANGE
+    end = found[rows, largest.indices].clone()
+    factor = torch.linalg.cholesky(torch.linalg.inv(gram), upper=True)
+    for column in range(found.shape[1] - 1):
+        own = found[:, column].clone()
+        rounded = (own / step).round().clamp(-LEVELS, LEVELS) * step
+        rounded = torch.where(largest.indices == column, end, rounded)
+        found[:, column] = rounded
+        found[:, column + 1 :] -= ((own - rounded) / factor[column, column])[:, None] * factor[
+            column, column + 1 :
+        ]
+    return found
+
+
 def _solve(rows: Iterable[tuple[Tensor, Tensor, float]], sides: Sequence[Sided]) -> None:
-    """Set the convolutions' weights to the solution for features of 8 bits."""
+    """Set the convolutions' weights to the solution for features and weights of 8 bits."""
     (a, _, _), (b, _, _) = sides
     assert a.bias is not None and b.bias is not None
     now = torch.cat([a.weight.flatten(1), b.weight.flatten(1), (a.bias - b.bias)[:, None]], 1).double()
@@ -98,7 +119,8 @@ def _solve(rows: Iterable[tuple[Tensor, Tensor, float]], sides: Sequence[Sided])
     for side in (slice(0, depth), slice(depth, n - 1)):
         noise[side] = total * (float(largest[side].max()) / STEPS) ** 2 / 12
     noise += FLOOR * gram.diagonal().mean()
-    solved = (now + torch.linalg.solve(gram + noise.diag(), error - noise[:, None] * now.T).T).float()
+    gram += noise.diag()
+    solved = _on_grid(now + torch.linalg.solve(gram, error - noise[:, None] * now.T).T, gram).float()
     a.weight.copy_(solved[:, :depth].view_as(a.weight))
     b.weight.copy_(solved[:, depth:-1].view_as(b.weight))
     a.bias.copy_(solved[:, -1])

@@ -16,6 +16,7 @@ from edge_ad.compile.prune.anatomies.least_squares import refit
 from edge_ad.compile.prune.anatomy import Targets
 from edge_ad.compile.prune.recover import targets_of
 from edge_ad.compile.scores import batches
+from edge_ad.detectors.efficientad.grid import on_grid
 
 
 @pytest.fixture(params=["efficientad", "efficientad-ae"])
@@ -45,6 +46,19 @@ def test_weights_that_were_spoilt_are_found_again(spoilt: tuple[Differences, Tar
     with torch.no_grad():
         for made, wanted in zip(network(targets.inputs), targets.parts, strict=True):
             assert float((made - wanted).square().mean() / wanted.square().mean()) < 0.02
+
+
+def test_weights_lie_on_the_grid_of_int8(spoilt: tuple[Differences, Targets]) -> None:
+    network, targets = spoilt
+    refit(network, targets)
+    pairs = [(network.teacher.conv4, network.student.conv4)]
+    if network.autoencoder is not None:
+        pairs.append((network.autoencoder.conv8, network.student_ae))
+    for a, b in pairs:
+        joint = torch.cat([a.weight.flatten(1), b.weight.flatten(1)], 1)[..., None, None]
+        torch.testing.assert_close(
+            on_grid(joint), joint, rtol=0, atol=1e-5 * float(joint.detach().abs().max())
+        )
 
 
 @torch.no_grad()
