@@ -15,7 +15,7 @@ from edge_ad.runtime.engines.litert import LiteRtEngine
 pytest.importorskip("litert_torch")
 pytest.importorskip("ai_edge_quantizer")
 
-from edge_ad.compile.litert import convert, float_operators, quantize
+from edge_ad.compile.litert import calibrated, convert, float_operators, quantize
 
 SHAPE = (1, 3, 8, 8)
 
@@ -38,7 +38,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = np.random.default_rng(0)
     feeds = [[rng.normal(size=SHAPE).astype(np.float32)] for _ in range(8)]
     (folder / "float.tflite").write_bytes(content)
-    (folder / "int8.tflite").write_bytes(quantize(content, feeds, pixels=False))
+    (folder / "int8.tflite").write_bytes(quantize(content, calibrated(content, feeds, pixels=False)))
     return folder
 
 
