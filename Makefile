@@ -46,6 +46,8 @@ bench: setup
 	$(BIN)/python tests/bench/scan_statistics.py
 	$(BIN)/python tests/bench/starnet_corruptions.py
 	$(BIN)/python tests/bench/starnet_corruptions.py --generated --n-fit 64 --n-test 64
+	$(BIN)/python tests/bench/pruning.py boards --work work/pruning
+	$(BIN)/python tests/bench/precision.py --work work/precision --case deep_pcb-tiny --target openvino-cpu --drift 0.02
 	$(BIN)/python tests/bench/sweep.py --work work/sweep
 	$(BIN)/python tests/bench/tspulse_series.py --budget 60 --work work/tspulse
 
