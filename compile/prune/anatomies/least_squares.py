@@ -116,8 +116,8 @@ def _solve(rows: Iterable[tuple[Tensor, Tensor, float]], sides: Sequence[Sided])
         error += (weight * (given.T @ lacking)).double()
     depth = a.weight[0].numel()
     noise = torch.zeros(n, dtype=torch.float64)
-    # Both inputs are one tensor to the quantizer, with one step: the smaller ones are known less well.
-    noise[:-1] = total * (float(largest.max()) / STEPS) ** 2 / 12
+    for side in (slice(0, depth), slice(depth, n - 1)):
+        noise[side] = total * (float(largest[side].max()) / STEPS) ** 2 / 12
     noise += FLOOR * gram.diagonal().mean()
     gram += noise.diag()
     solved = _on_grid(now + torch.linalg.solve(gram, error - noise[:, None] * now.T).T, gram).float()
