@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
 from itertools import cycle, islice
 from math import prod
@@ -116,13 +117,25 @@ def _rounds(
         part = max(1, steps // 2 if last else steps // (2 * ROUNDS - 2))
         done = stage(f"recovery, round {number} of {ROUNDS}", part)
         wanted = remaining(anatomy, targets, channels.kept)
-        if last and anatomy.refit is not None:
-            anatomy.refit(anatomy.network, wanted)
+        if last:
+            _refit(anatomy, wanted)
         loss = recover(anatomy, wanted, part, seed + number, done)
         if last and anatomy.refit is not None:
-            anatomy.refit(anatomy.network, wanted)
-            loss = error_of(anatomy, wanted)
+            loss = _refit(anatomy, wanted)
     return loss
+
+
+def _refit(anatomy: Anatomy, wanted: Targets) -> float:
+    """Solve for what has a closed form, unless that is worse than what there is. Gives the error that is left."""
+    if anatomy.refit is None:
+        return float("nan")
+    before, kept = error_of(anatomy, wanted), deepcopy(anatomy.network.state_dict())
+    anatomy.refit(anatomy.network, wanted)
+    after = error_of(anatomy, wanted)
+    if after <= before:
+        return after
+    anatomy.network.load_state_dict(kept)
+    return before
 
 
 def _require_reachable(channels: Channels, most: float, multiple: int) -> None:
