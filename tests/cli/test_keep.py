@@ -42,6 +42,7 @@ def test_a_named_layer_stays_on_every_target_and_the_bundle_proves_itself(
     assert done.code == 0, done.err
 
 
+@pytest.mark.slow
 def test_the_search_is_told_and_no_label_reaches_it(
     edge_ad: Run, model: Path, parts: Path, tmp_path: Path
 ) -> None:

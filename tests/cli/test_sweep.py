@@ -164,6 +164,7 @@ def test_a_form_that_cannot_be_is_told_and_the_rest_measured(
     assert "Not measured" in (out / SWEEP_HTML).read_text()
 
 
+@pytest.mark.slow
 def test_compile_finds_the_form_for_a_budget(
     model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -51,7 +51,7 @@ def weights(folder: Path) -> bytes:
     return (folder / "weights.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize("features", ["range-image", "bev"])
+@pytest.mark.parametrize("features", ["range-image", pytest.param("bev", marks=pytest.mark.slow)])
 def test_the_same_scans_give_the_same_model_also_when_interrupted(
     scenes: Path, tmp_path: Path, features: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -46,7 +46,10 @@ def made_once(kind: str) -> tuple[Detector, Pruned]:
     return _MADE[kind]
 
 
-@pytest.fixture(params=prunable.KINDS)
+QUICK = ("autoencoder", "efficientad", "tspulse")
+
+
+@pytest.fixture(params=[k if k in QUICK else pytest.param(k, marks=pytest.mark.slow) for k in prunable.KINDS])
 def case(request: pytest.FixtureRequest) -> tuple[Detector, Pruned]:
     return made_once(request.param)
 
@@ -95,7 +98,7 @@ def test_recovery_brings_it_nearer_to_the_unpruned_network() -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", ["efficientad-ae", "fader", _slow("autoencoder"), _slow("starnet"), _slow("tspulse")]
+    "kind", ["efficientad", *map(_slow, ("autoencoder", "efficientad-ae", "fader", "starnet", "tspulse"))]
 )
 def test_openvino_runs_the_network_that_was_pruned(kind: str, tmp_path: Path) -> None:
     _, made = made_once(kind)
@@ -109,9 +112,7 @@ def test_openvino_runs_the_network_that_was_pruned(kind: str, tmp_path: Path) ->
     engine.close()
 
 
-@pytest.mark.parametrize(
-    "kind", ["starnet", "tspulse", _slow("autoencoder"), _slow("efficientad"), _slow("fader")]
-)
+@pytest.mark.parametrize("kind", ["tspulse", *map(_slow, ("autoencoder", "efficientad", "fader", "starnet"))])
 def test_a_board_runs_it_to_the_bit(kind: str) -> None:
     detector, made = made_once(kind)
     normal = prunable.normals(made.detector, 4)
