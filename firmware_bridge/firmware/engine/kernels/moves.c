@@ -19,6 +19,14 @@ static bool reach(const int32_t *extents, const int32_t *strides, int32_t start,
     return *low >= 0 && *high < (int64_t)1 << 31;
 }
 
+/* Places that do not overlap are no more than there is room for, so that no image keeps a board busy for ever. */
+static bool room_for(const int32_t *extents, int64_t run, int64_t bytes)
+{
+    for (int i = 0; i < DIMENSIONS && run <= bytes; i++)
+        run *= extents[i];
+    return run <= bytes;
+}
+
 bool edge_check_copy(const edge_model *m, const edge_copy *p)
 {
     int64_t from, from_end, to, to_end;
@@ -30,7 +38,8 @@ bool edge_check_copy(const edge_model *m, const edge_copy *p)
         return false;
     from_end += p->run;
     to_end += p->run;
-    return edge_readable(m, p->input, (uint64_t)from_end, 1) && edge_writable(m, p->output, (uint64_t)to_end, 1) &&
+    return room_for(extents, p->run, to_end - to) && edge_readable(m, p->input, (uint64_t)from_end, 1) &&
+           edge_writable(m, p->output, (uint64_t)to_end, 1) &&
            edge_apart(p->input + (uint32_t)from, (uint64_t)(from_end - from), p->output + (uint32_t)to,
                       (uint64_t)(to_end - to));
 }
