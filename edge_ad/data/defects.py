@@ -22,28 +22,45 @@ Patch = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
 
-def defective(images: UInt8Image, seed: int, per_image: int = 3) -> tuple[UInt8Image, Mask]:
+def defective(
+    images: UInt8Image, seed: int, per_image: int = 3, *, scale: float = 1.0
+) -> tuple[UInt8Image, Mask]:
     """Copies of `images` (N, H, W, 3), RGB, each with `per_image` defects, and where they are (N, H, W).
 
-    Height and width must be PATCH_PX or more for defects of full size; in smaller images they are smaller. A
+    Height and width must be PATCH_PX or more for defects of full size; in smaller images they are smaller. scale, 1 or
+    more: how many times larger defects are, for images that are resized by it before anything looks at them. A
     defect that replaces material shows a piece of a generated texture; grey images stay grey.
     """
     rng = np.random.default_rng(seed)
     changed, masks = images.copy(), np.zeros(images.shape[:3], np.bool_)
     height, width = images.shape[1:3]
-    side = min(PATCH_PX, height, width)
+    side = min(round(PATCH_PX * scale), height, width)
+    drawn = min(side, PATCH_PX)
     for image, mask in zip(changed, masks, strict=True):
         grey = bool((image == image[..., :1]).all())
         for _ in range(per_image):
             y, x = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
             window = np.s_[y : y + side, x : x + side]
-            donor = texture(int(rng.integers(N_CLASSES)), int(rng.integers(1 << 30)), side) / np.float32(255)
+            donor = texture(int(rng.integers(N_CLASSES)), int(rng.integers(1 << 30)), drawn) / np.float32(255)
             if grey:
                 donor = np.repeat(donor.mean(2, keepdims=True, dtype=np.float32), 3, axis=2)
-            patch, where = add_defect(image[window] / np.float32(255), donor, rng)
+            patch, where = _enlarged(image[window] / np.float32(255), donor, rng)
             image[window] = np.round(255 * patch)
             mask[window] |= where
     return changed, masks
+
+
+def _enlarged(patch: Patch, donor: Patch, rng: np.random.Generator) -> tuple[Patch, Mask]:
+    """`add_defect` as large as `patch` (S, S, 3), drawn at the size of `donor` (T, T, 3), T <= S."""
+    side, drawn = len(patch), len(donor)
+    if side == drawn:
+        return add_defect(patch, donor, rng)
+    cv2 = import_cv2()
+    small = cv2.resize(patch, (drawn, drawn), interpolation=cv2.INTER_AREA)
+    changed, visible = add_defect(small, donor, rng)
+    change = cv2.resize(changed - small, (side, side), interpolation=cv2.INTER_LINEAR)
+    where = cv2.resize(visible.astype(np.uint8), (side, side), interpolation=cv2.INTER_NEAREST)
+    return np.clip(patch + change, 0, 1).astype(np.float32), where.astype(np.bool_)
 
 
 def add_defect(patch: Patch, donor: Patch, rng: np.random.Generator) -> tuple[Patch, Mask]:

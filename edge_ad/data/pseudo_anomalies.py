@@ -51,15 +51,22 @@ def pseudo_anomalies(inputs: Inputs, spec: InputSpec, *, seed: int, copies: int 
 
 def _alteration(inputs: Inputs, spec: InputSpec) -> Callable[[Acquired, Rng], Acquired]:
     if spec.window is None:
-        return _image if spec.modality == "image" else _scan
+        if spec.modality != "image":
+            return _scan
+        height, width = spec.shape[-2:]
+        return lambda image, rng: _image(
+            image, max(1.0, min(image.shape[0] / height, image.shape[1] / width)), rng
+        )
     spread = _spread(inputs)
     newest = min(spec.window.length, max(spec.window.hop, _LEAST_ROWS))
     return lambda window, rng: _window(window, newest, spread, rng)
 
 
-def _image(image: Acquired, rng: Rng) -> Acquired:
-    """(H, W, 3) uint8 with one to MOST_DEFECTS local defects."""
-    changed, _ = defective(image[None], int(rng.integers(1 << 31)), int(rng.integers(1, MOST_DEFECTS + 1)))
+def _image(image: Acquired, reduced: float, rng: Rng) -> Acquired:
+    """(H, W, 3) uint8 with one to MOST_DEFECTS local defects, of full size after the image is reduced so many times: a
+    network that looks at 64 px is not asked about what it cannot see."""
+    seed, count = int(rng.integers(1 << 31)), int(rng.integers(1, MOST_DEFECTS + 1))
+    changed, _ = defective(image[None], seed, count, scale=reduced)
     return changed[0]
 
 

@@ -60,3 +60,12 @@ def test_values_stay_in_range_and_the_mask_is_what_is_visible():
         assert changed.dtype == np.float32 and changed.min() >= 0 and changed.max() <= 1
         assert np.abs(changed - patch).mean(2)[~mask].max() < 0.3  # 3x3 average of it is below 0.03
         assert mask.sum() >= 6
+
+
+def test_defects_of_images_that_will_be_reduced_are_as_much_larger():
+    given = np.stack([texture(c, 5, 384) for c in (20, 45, 60, 75, 100, 115)])
+    _, usual = defective(given, 3)
+    changed, masks = defective(given, 3, scale=2)
+    assert 2.5 < masks.mean() / usual.mean() < 6  # 4 times the area, less what overlaps
+    change = np.abs(changed.astype(int) - given).mean(3)
+    assert change[masks].mean() > 10 and change[~masks].mean() < 1

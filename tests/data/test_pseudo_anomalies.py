@@ -103,3 +103,21 @@ def test_scans_are_corrupted() -> None:
     scan = next(drive(11, 1, "32-beam"))
     (copy,) = pseudo_anomalies(_inputs([scan]), spec("scan", (1, 4, 32, 64)), seed=0)
     assert copy.shape[1] == 4 and not np.array_equal(copy, scan)
+
+
+def test_a_network_that_looks_at_small_images_is_shown_defects_as_large() -> None:
+    part = [render_part(i, 256)[0] for i in range(4)]
+    changed = {
+        side: np.mean(
+            [
+                (a != b).any(2).mean()
+                for a, b in zip(
+                    made((part, spec("image", (1, 3, side, side)))),
+                    [p for p in part for _ in range(2)],
+                    strict=True,
+                )
+            ]
+        )
+        for side in (64, 256)
+    }
+    assert changed[64] > 3 * changed[256]
