@@ -63,10 +63,10 @@ def command(
             detector, share, normals, seed=seed, steps=steps, multiple=multiple or lanes(target),
             digest=model_digest(model), stage=stage,
         )  # fmt: skip
+        made.detector.save(out_)  # before measuring, which may fail after minutes of work
         done = stage(f"measure on {target.name}", 1)
         costs = measure(detector, made.detector, target, normals.calibration)
         done()
-    made.detector.save(out_)
     if as_json:
         print_json(_figures(made, costs, target.name, out_))
         return
