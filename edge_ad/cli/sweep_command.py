@@ -176,7 +176,7 @@ def _cells(found: Measured) -> list[str]:
         cost = f"{found.instructions / 1e6:.2f} M instructions"
     return [
         found.form.name,
-        found.form.precision,
+        found.form.precision + (f", {len(found.kept)} kept" if found.form.keep else ""),
         f"{100 * found.form.prune:g} %",
         cost,
         "-" if found.speedup is None else f"{found.speedup:.2f}",
