@@ -28,7 +28,7 @@ def random_scaling(rng: np.random.Generator, rows: int) -> Scaling:
     unusual = rng.random() < 0.3
     shift = int(rng.choice([-31, -3, -2, -1, 0, 3, 30]) if unusual else rng.integers(-20, -9))
     multiplier = np.where(rng.random(rows) < 0.2, 0, rng.integers(1 << 26, 1 << 31, rows))
-    low, high = np.sort(rng.choice([LEAST, -7, 0, 255, MOST], 2, replace=False)).tolist()
+    low, high = np.sort(rng.choice([LEAST, -7, 0, 255, (1 << 14) - 1, MOST], 2, replace=False)).tolist()
     return Scaling(np.stack([biases(rng, rows), multiplier]), shift, low, high)
 
 

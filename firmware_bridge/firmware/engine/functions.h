@@ -12,7 +12,12 @@ static inline int16_t edge_int16(int64_t x)
 
 static inline int16_t edge_short(int32_t x)
 {
+#ifdef __ARM_FEATURE_SAT /* one instruction, which compilers do not find */
+    __asm("ssat %0, #16, %1" : "=r"(x) : "r"(x));
+    return (int16_t)x;
+#else
     return (int16_t)(x > INT16_MAX ? INT16_MAX : x < INT16_MIN ? INT16_MIN : x);
+#endif
 }
 
 static inline int32_t edge_int32(int64_t x)

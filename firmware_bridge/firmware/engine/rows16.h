@@ -1,4 +1,4 @@
-/* Runs of memory times rows of weights in 16 bits: what layers16.c asks of a kernel set. Weights are packed by
+/* Windows of memory times rows of weights in 16 bits: what layers16.c asks of a kernel set. Weights are packed by
  * edge_ad.compile.integer.operators.rows16. */
 #ifndef EDGE_ROWS16_H
 #define EDGE_ROWS16_H
@@ -18,11 +18,18 @@ typedef struct {
     int32_t shift, low, high;
 } edge_scaling16;
 
-/* output[r] = clamp(scale(bias[r] + x . weights[r])) for each of `rows` rows of `depth` values, whole runs of them; what
- * x has behind its own values counts times 0. x and weights aligned to 4. Rows lie in groups of four, the last with what
- * is left, a group's interleaved by runs. */
-void edge_rows16(const int16_t *x, const int16_t *weights, int32_t depth, int32_t rows, const edge_scaling16 *s,
-                 int16_t *output);
+/* What of a window lies in memory: `count` stretches of `runs` runs, `skip` values between the end of one and the next.
+ * first, gap: values of a row of weights in front of the first stretch's, and between those of one and the next; whole
+ * runs. x is aligned to 2 only. */
+typedef struct {
+    const int16_t *x;
+    int32_t count, runs, skip, first, gap;
+} edge_window16;
+
+/* output[r] = clamp(scale(bias[r] + window . weights[r])) for each of `rows` rows of `depth` values, whole runs of them.
+ * weights aligned to 4. Rows lie in groups of four, the last with what is left, a group's interleaved by runs. */
+void edge_rows16(const edge_window16 *window, const int16_t *weights, int32_t depth, int32_t rows,
+                 const edge_scaling16 *s, int16_t *output);
 
 static inline int16_t edge_scale16(uint32_t sum, int32_t multiplier, const edge_scaling16 *s)
 {

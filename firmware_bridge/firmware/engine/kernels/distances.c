@@ -19,8 +19,10 @@ void edge_run_row_sums(const edge_model *m, const edge_row_sums *p)
     const int16_t *input = edge_at(m, p->input);
     int32_t *output = edge_to(m, p->output);
     for (int32_t r = 0; r < p->rows; r++) {
-        int32_t sum = 0;
-        for (int32_t i = 0; i < p->length; i++)
+        int32_t sum = 0, i = 0;
+        for (; i + 4 <= p->length; i += 4, input += 4)
+            sum += input[0] + input[1] + input[2] + input[3];
+        for (; i < p->length; i++)
             sum += *input++;
         *output++ = sum;
     }
@@ -75,9 +77,10 @@ void edge_run_mahalanobis(const edge_model *m, const edge_mahalanobis *p)
     for (int32_t g = 0; g < p->gaussians; g++, centre += p->n) {
         int64_t sum = 0;
         for (int32_t r = 0; r < p->rows; r++) {
-            const int32_t at = p->diagonal ? r : 0, n = p->diagonal ? 1 : p->n;
-            sum += white_square(product(x + at, centre + at, whitening, n), *shifts++);
-            whitening += n;
+            const int64_t made = p->diagonal ? (int64_t)*whitening++ * difference(x[r], centre[r])
+                                             : product(x, centre, whitening, p->n);
+            sum += white_square(made, *shifts++);
+            whitening += p->diagonal ? 0 : p->n;
         }
         const int32_t distance = edge_int32(edge_round_shift(sum, p->shift));
         least = distance < least ? distance : least;

@@ -15,15 +15,28 @@ bool edge_check_standardise16(const edge_model *m, const edge_standardise16 *p)
     return edge_scales_ok(offset + p->channels, offset + 2 * p->channels, p->channels);
 }
 
+/* A channel's `n` values into every `step`th of the output, by the upper word of the product: enough for scales below
+ * 1/4, where the lower word is less than what rounds. */
+static EDGE_NOINLINE void standardise(const int16_t *x, int32_t n, int32_t offset, int32_t multiplier, int32_t shift,
+                                      int16_t *output, int32_t step)
+{
+    const int32_t down = -1 - shift, half = 1 << (down - 1);
+    for (const int16_t *const end = x + n; x != end; output += step)
+        *output = edge_short(((int32_t)((int64_t)(*x++ * 256 - offset) * multiplier >> 32) + half) >> down);
+}
+
 void edge_run_standardise16(const edge_model *m, const edge_standardise16 *p)
 {
     const int16_t *input = edge_at(m, p->input);
     const int32_t *offset = edge_at(m, p->constants), *multiplier = offset + p->channels;
     const int32_t *shift = multiplier + p->channels;
-    for (int32_t c = 0; c < p->channels; c++) {
+    for (int32_t c = 0; c < p->channels; c++, input += p->size) {
         int16_t *output = (int16_t *)edge_to(m, p->output) + c;
-        for (int32_t i = 0; i < p->size; i++, output += p->channels)
-            *output = edge_int16(edge_scale_long(*input++ * 256 - offset[c], multiplier[c], shift[c]));
+        if (shift[c] < -1)
+            standardise(input, p->size, offset[c], multiplier[c], shift[c], output, p->channels);
+        else
+            for (int32_t i = 0; i < p->size; i++, output += p->channels)
+                *output = edge_int16(edge_scale_long(input[i] * 256 - offset[c], multiplier[c], shift[c]));
     }
 }
 
@@ -94,6 +107,37 @@ static EDGE_NOINLINE void gather(const layer *p, const int16_t *image, int32_t y
     }
 }
 
+/* What of the rows of windows from row y on lies in the image: `count` rows, the first one at `x` (its pixel in column
+ * 0), `above` values of a window in front of it. */
+typedef struct {
+    const int16_t *x;
+    int32_t y, count, above;
+} band;
+
+static inline band band_of(const layer *p, const int16_t *image, int32_t y, int32_t k_h, int32_t k_w)
+{
+    const int32_t top = edge_clamp(-y, 0, k_h), end = edge_clamp(p->in_h - y, top, k_h);
+    const band found = {top < end ? image + (y + top) * p->in_w * p->in_c : image, y, end - top, top * k_w * p->in_c};
+    return found;
+}
+
+/* The window of k_h x k_w pixels from column x of a band on: in the image itself where what of it lies inside is made of
+ * whole runs, else gathered into `spare`. */
+static inline edge_window16 window_of(const layer *p, const band *at, const int16_t *image, int32_t x, int32_t k_h,
+                                      int32_t k_w, int16_t *spare)
+{
+    const int32_t c = p->in_c, left = edge_clamp(-x, 0, k_w), end = edge_clamp(p->in_w - x, left, k_w);
+    const int32_t row = k_w * c, before = left * c, length = (end - left) * c;
+    if ((row | before | length) % EDGE_RUN16) {
+        gather(p, image, at->y, x, k_h, k_w, spare);
+        const edge_window16 gathered = {spare, 1, (int32_t)(whole_runs((uint64_t)(k_h * row)) / EDGE_RUN16), 0, 0, 0};
+        return gathered;
+    }
+    const edge_window16 found = {length ? at->x + (x + left) * c : at->x, at->count, length / EDGE_RUN16,
+                                 p->in_w * c - length, at->above + before, row - length};
+    return found;
+}
+
 bool edge_check_convolution16(const edge_model *m, const edge_convolution16 *p)
 {
     return layer_ok(m, (const layer *)p, edge_extent(p->out_h, p->out_w, p->rows, 1), p->k_h, p->k_w, 0) &&
@@ -105,13 +149,15 @@ void edge_run_convolution16(const edge_model *m, const edge_convolution16 *p)
     const layer *common = (const layer *)p;
     const edge_scaling16 scaling = scaling_of(m, common);
     const int16_t *input = edge_at(m, p->input), *weights = edge_at(m, p->weights);
-    int16_t *window = edge_to(m, p->scratch), *output = edge_to(m, p->output);
+    int16_t *spare = edge_to(m, p->scratch), *output = edge_to(m, p->output);
     const int32_t depth = (int32_t)whole_runs((uint64_t)(p->k_h * p->k_w * p->in_c));
-    for (int32_t i = 0, y = -p->pad; i < p->out_h; i++, y += p->stride)
+    for (int32_t i = 0, y = -p->pad; i < p->out_h; i++, y += p->stride) {
+        const band at = band_of(common, input, y, p->k_h, p->k_w);
         for (int32_t j = 0, x = -p->pad; j < p->out_w; j++, x += p->stride, output += p->rows) {
-            gather(common, input, y, x, p->k_h, p->k_w, window);
-            edge_rows16(window, weights, depth, p->rows, &scaling, output);
+            const edge_window16 window = window_of(common, &at, input, x, p->k_h, p->k_w, spare);
+            edge_rows16(&window, weights, depth, p->rows, &scaling, output);
         }
+    }
 }
 
 bool edge_check_doubling16(const edge_model *m, const edge_doubling16 *p)
@@ -128,14 +174,15 @@ void edge_run_doubling16(const edge_model *m, const edge_doubling16 *p)
     const edge_scaling16 all = scaling_of(m, p);
     const int16_t *input = edge_at(m, p->input), *weights = edge_at(m, p->weights);
     const int32_t depth = (int32_t)whole_runs((uint64_t)(4 * p->in_c)), c = p->rows / 4, w = 2 * p->in_w;
-    int16_t *window = edge_to(m, p->scratch), *made = window + depth, *output = edge_to(m, p->output);
+    int16_t *spare = edge_to(m, p->scratch), *made = spare + depth, *output = edge_to(m, p->output);
     for (int32_t i = 0; i <= p->in_h; i++) {
         /* At the upper and lower border only the lower and upper two pixels are there: whole groups of rows. */
         const int32_t from = i ? 0 : (2 * c) & ~3, to = i < p->in_h ? p->rows : (2 * c + 3) & ~3;
         const edge_scaling16 scaling = {all.bias + from, all.multipliers + from, all.shift, all.low, all.high};
+        const band at = band_of(p, input, i - 1, 2, 2);
         for (int32_t j = 0; j <= p->in_w; j++) {
-            gather(p, input, i - 1, j - 1, 2, 2, window);
-            edge_rows16(window, weights + from * depth, depth, to - from, &scaling, made + from);
+            const edge_window16 window = window_of(p, &at, input, j - 1, 2, 2, spare);
+            edge_rows16(&window, weights + from * depth, depth, to - from, &scaling, made + from);
             /* Two pixels of a row lie side by side; at a border there is one of them. */
             const int32_t first = j ? 0 : c, end = j < p->in_w ? 2 * c : c;
             for (int32_t below = i ? 0 : 1; below < (i < p->in_h ? 2 : 1); below++)

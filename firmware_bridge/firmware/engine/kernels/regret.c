@@ -112,14 +112,21 @@ static void decode(const edge_model *m, const edge_regret_search *p)
         edge_run_step(m, (uint32_t)(p->first + i));
 }
 
+static inline int64_t square(int32_t x, int32_t y) { return (int64_t)(x - y) * (x - y); }
+
 static int64_t squares(const edge_model *m, const edge_regret_search *p)
 {
     const int16_t *made = edge_at(m, p->made), *target = edge_at(m, p->target);
     int64_t sum = 0;
-    for (const int16_t *const end = made + p->elements; made < end;) {
-        const int32_t error = *made++ - *target++;
-        sum += (int64_t)error * error;
+    int32_t left = p->elements;
+    for (; left >= 4; left -= 4, made += 4, target += 4) {
+        sum += square(made[0], target[0]);
+        sum += square(made[1], target[1]);
+        sum += square(made[2], target[2]);
+        sum += square(made[3], target[3]);
     }
+    while (left-- > 0)
+        sum += square(*made++, *target++);
     return sum;
 }
 

@@ -1,4 +1,4 @@
-/* Rows of weights times a run of memory in 16 bits, plain C. */
+/* Rows of weights times a window in 16 bits, plain C. */
 #include "../rows16.h"
 
 /* sum[r] += x . w[r] of `rows` (4 or fewer) rows; `pairs` pairs of values. */
@@ -21,15 +21,17 @@ static EDGE_NOINLINE void sums(const int16_t *x, const int16_t *w, int32_t pairs
             sum[r] += (uint32_t)(x[0] * w[0]) + (uint32_t)(x[1] * w[1]);
 }
 
-void edge_rows16(const int16_t *x, const int16_t *weights, int32_t depth, int32_t rows, const edge_scaling16 *s,
-                 int16_t *output)
+void edge_rows16(const edge_window16 *window, const int16_t *weights, int32_t depth, int32_t rows,
+                 const edge_scaling16 *s, int16_t *output)
 {
-    const int32_t pairs = depth / EDGE_RUN16;
-    for (int32_t row = 0, n; row < rows; row += n, weights += 2 * pairs * n) {
+    const int32_t length = EDGE_RUN16 * window->runs;
+    for (int32_t row = 0, n; row < rows; row += n, weights += depth * n) {
         uint32_t sum[4];
         n = rows - row < 4 ? rows - row : 4;
         memcpy(sum, s->bias + row, 4 * (size_t)n);
-        sums(x, weights, pairs, n, sum);
+        const int16_t *x = window->x, *w = weights + n * window->first;
+        for (int32_t i = 0; i < window->count; i++, x += length + window->skip, w += n * (length + window->gap))
+            sums(x, w, window->runs, n, sum);
         for (int32_t r = 0; r < n; r++)
             output[row + r] = edge_scale16(sum[r], s->multipliers[row + r], s);
     }

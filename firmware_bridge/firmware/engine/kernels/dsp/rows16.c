@@ -1,82 +1,131 @@
-/* Rows of weights times a run of memory in 16 bits for Cortex-M4 and M7: two products an instruction (SMLAD), four rows
- * at once, no value to be widened: fewer instructions than with 8 bits. */
+/* Rows of weights times a window in 16 bits for Cortex-M4 and M7: two products an instruction (SMLAD), four rows at
+ * once, no value to be widened: fewer instructions than with 8 bits. */
 #include "../../rows16.h"
 
 #ifndef __ARM_FEATURE_DSP
 #error "these kernels need the DSP extension (Cortex-M4, M7, M33, M55)"
 #endif
 
-#define EDGE_FOUR_ROWS(pair)               \
-    "ldrd %[u], %[v], [%[w]], #8\n\t"      \
-    "smlad %[a], " pair ", %[u], %[a]\n\t" \
-    "smlad %[b], " pair ", %[v], %[b]\n\t" \
-    "ldrd %[u], %[v], [%[w]], #8\n\t"      \
-    "smlad %[c], " pair ", %[u], %[c]\n\t" \
-    "smlad %[d], " pair ", %[v], %[d]\n\t"
+/* What four rows need beside their weights, biases and outputs; `four_rows` knows the places. count: stretches that are
+ * not empty. loops: times round the loop of four pairs, the first time entered `enter` bytes late.
+ * skip, gap: in bytes, gap of four rows. multipliers: bytes behind the biases. half, down: of the upper word
+ * of a product, half up, which is enough for scales below 1/4, where the lower word is less than what rounds. hidden: kept
+ * within 0 to 2^14 - 1, else within 16 bits. */
+typedef struct {
+    const int16_t *x;
+    int32_t count, loops, enter, skip, gap, multipliers, half, down, hidden;
+} walk;
 
-/* The upper word of a product, half up: enough for scales below 1/4, where the lower word is less than what rounds. */
-static inline int16_t finished(uint32_t sum, int32_t multiplier, int32_t half, int32_t down, int32_t low, int32_t high)
-{
-    const int32_t upper = (int32_t)(((int64_t)(int32_t)sum * multiplier) >> 32);
-    return (int16_t)edge_clamp((upper + half) >> down, low, high);
-}
+#define PAIR_BYTES 24
+#define PAIR                           \
+    "ldr.w r12, [r2], #4\n\t"          \
+    "ldmia.w r1!, {r4, r5, r6, r7}\n\t" \
+    "smlad r8, r12, r4, r8\n\t"        \
+    "smlad r9, r12, r5, r9\n\t"        \
+    "smlad r10, r12, r6, r10\n\t"      \
+    "smlad r11, r12, r7, r11\n\t"
 
-/* Four rows. Written out because the compiler spills what just fits the registers. */
-static EDGE_NOINLINE void four_rows(const uint32_t *x, const uint32_t *w, int32_t pairs, const int32_t *bias,
-                                    const int32_t *multipliers, const edge_scaling16 *s, int16_t *output)
+/* output[r] of four rows. In assembler because the compiler, which all registers are asked of, moves them about between
+ * two parts of the loop. r0: at, r1: w, r2: x, r8 to r11: sums, lr: stretches left. */
+static __attribute__((naked, noinline)) void four_rows(const walk *at __attribute__((unused)),
+                                                       const uint32_t *w __attribute__((unused)),
+                                                       const int32_t *bias __attribute__((unused)),
+                                                       int16_t *output __attribute__((unused)))
 {
-    uint32_t a = (uint32_t)bias[0], b = (uint32_t)bias[1], c = (uint32_t)bias[2], d = (uint32_t)bias[3], p, q, u, v;
-    const uint32_t *end = x + (pairs & ~1);
-    if (x != end)
-        __asm volatile("1:\n\t"
-                       "ldrd %[p], %[q], [%[x]], #8\n\t" EDGE_FOUR_ROWS("%[p]") EDGE_FOUR_ROWS("%[q]")
-                       "cmp %[x], %[end]\n\t"
-                       "bne 1b"
-                       : [a] "+r"(a), [b] "+r"(b), [c] "+r"(c), [d] "+r"(d), [x] "+r"(x), [w] "+r"(w),
-                         [p] "=&r"(p), [q] "=&r"(q), [u] "=&r"(u), [v] "=&r"(v)
-                       : [end] "r"(end)
-                       : "cc", "memory");
-    if (pairs & 1)
-        __asm volatile("ldr %[p], [%[x]]\n\t" EDGE_FOUR_ROWS("%[p]")
-                       : [a] "+r"(a), [b] "+r"(b), [c] "+r"(c), [d] "+r"(d), [w] "+r"(w), [p] "=&r"(p),
-                         [u] "=&r"(u), [v] "=&r"(v)
-                       : [x] "r"(x)
-                       : "memory");
-    const int32_t down = -1 - s->shift, half = 1 << (down - 1), low = s->low, high = s->high;
-    /* All four before the first store, which might change what is read for all the compiler knows. */
-    const int16_t ya = finished(a, multipliers[0], half, down, low, high);
-    const int16_t yb = finished(b, multipliers[1], half, down, low, high);
-    const int16_t yc = finished(c, multipliers[2], half, down, low, high);
-    const int16_t yd = finished(d, multipliers[3], half, down, low, high);
-    output[0] = ya;
-    output[1] = yb;
-    output[2] = yc;
-    output[3] = yd;
+    __asm volatile("push {r2, r3, r4, r5, r6, r7, r8, r9, r10, r11, r12, lr}\n\t"
+                   "ldmia.w r2, {r8, r9, r10, r11}\n\t"
+                   "ldrd r2, lr, [r0]\n\t"
+                   "cmp lr, #0\n\t"
+                   "beq 3f\n"
+                   "1:\n\t"
+                   "ldrd r3, r12, [r0, #8]\n\t"
+                   "add pc, r12\n\t"
+                   "nop\n" /* a branch counts from the fourth byte behind it */
+                   "2:\n\t" PAIR PAIR PAIR PAIR
+                   "subs r3, #1\n\t"
+                   "bne 2b\n\t"
+                   "subs lr, #1\n\t"
+                   "beq 3f\n\t"
+                   "ldrd r3, r12, [r0, #16]\n\t"
+                   "add r2, r3\n\t"
+                   "add r1, r12\n\t"
+                   "b 1b\n"
+                   "3:\n\t"
+                   "pop {r2, r3}\n\t"
+                   "ldr r12, [r0, #24]\n\t"
+                   "add r2, r12\n\t"
+                   "ldmia.w r2, {r4, r5, r6, r7}\n\t"
+                   "ldrd r1, r12, [r0, #28]\n\t"
+                   "smull r2, r8, r8, r4\n\t"
+                   "smull r2, r9, r9, r5\n\t"
+                   "smull r2, r10, r10, r6\n\t"
+                   "smull r2, r11, r11, r7\n\t"
+                   "add r8, r1\n\t"
+                   "add r9, r1\n\t"
+                   "add r10, r1\n\t"
+                   "add r11, r1\n\t"
+                   "ldr r2, [r0, #36]\n\t"
+                   "asr r8, r12\n\t"
+                   "asr r9, r12\n\t"
+                   "asr r10, r12\n\t"
+                   "asr r11, r12\n\t"
+                   "cbz r2, 4f\n\t"
+                   "usat r8, #14, r8\n\t"
+                   "usat r9, #14, r9\n\t"
+                   "usat r10, #14, r10\n\t"
+                   "usat r11, #14, r11\n\t"
+                   "b 5f\n"
+                   "4:\n\t"
+                   "ssat r8, #16, r8\n\t"
+                   "ssat r9, #16, r9\n\t"
+                   "ssat r10, #16, r10\n\t"
+                   "ssat r11, #16, r11\n"
+                   "5:\n\t"
+                   "strh r8, [r3]\n\t"
+                   "strh r9, [r3, #2]\n\t"
+                   "strh r10, [r3, #4]\n\t"
+                   "strh r11, [r3, #6]\n\t"
+                   "pop {r4, r5, r6, r7, r8, r9, r10, r11, r12, pc}");
 }
 
 /* One of `rows` rows of a group. */
-static uint32_t one_row(const uint32_t *x, const uint32_t *w, int32_t pairs, int32_t rows, uint32_t sum)
+static uint32_t one_row(const edge_window16 *window, const uint32_t *w, int32_t rows, uint32_t sum)
 {
-    for (const uint32_t *end = x + pairs; x != end; w += rows) {
-        const uint32_t pair = *x++;
-        __asm("smlad %0, %1, %2, %0" : "+r"(sum) : "r"(pair), "r"(*w));
-    }
+    const int16_t *x = window->x;
+    w += rows * window->first / EDGE_RUN16;
+    for (int32_t left = window->count; left > 0; left--, x += window->skip, w += rows * window->gap / EDGE_RUN16)
+        for (int32_t i = window->runs; i > 0; i--, x += EDGE_RUN16, w += rows) {
+            uint32_t pair;
+            memcpy(&pair, x, sizeof pair);
+            __asm("smlad %0, %1, %2, %0" : "+r"(sum) : "r"(pair), "r"(*w));
+        }
     return sum;
 }
 
-void edge_rows16(const int16_t *values, const int16_t *weights, int32_t depth, int32_t rows, const edge_scaling16 *scaling,
-                 int16_t *output)
+void edge_rows16(const edge_window16 *window, const int16_t *weights, int32_t depth, int32_t rows,
+                 const edge_scaling16 *scaling, int16_t *output)
 {
     const edge_scaling16 s = *scaling; /* no store to output can change it */
-    const uint32_t *x = (const uint32_t *)(const void *)values, *w = (const uint32_t *)(const void *)weights;
-    const int32_t pairs = depth / EDGE_RUN16;
+    const uint32_t *w = (const uint32_t *)(const void *)weights;
+    const int32_t pairs = depth / EDGE_RUN16, down = -1 - s.shift;
     int32_t row = 0;
-    for (; s.shift < -1 && row + 4 <= rows; row += 4, w += 4 * pairs)
-        four_rows(x, w, pairs, s.bias + row, s.multipliers + row, &s, output + row);
-    while (row < rows) {
+    if (down > 0) {
+        const bool hidden = s.low == 0 && s.high == (1 << 14) - 1;
+        const walk at = {window->x, window->runs ? window->count : 0, (window->runs + 3) / 4,
+                         PAIR_BYTES * (-window->runs & 3), 2 * window->skip, 8 * window->gap,
+                         (int32_t)((const char *)s.multipliers - (const char *)s.bias), 1 << (down - 1), down, hidden};
+        const uint32_t *first = w + 2 * window->first;
+        for (; row + 4 <= rows; row += 4, first += 4 * pairs)
+            four_rows(&at, first, s.bias + row, output + row);
+        if (!hidden && (s.low > INT16_MIN || s.high < INT16_MAX))
+            for (int32_t r = 0; r < row; r++)
+                output[r] = (int16_t)edge_clamp(output[r], s.low, s.high);
+    }
+    w += row * pairs;
+    while (row < rows) { /* what is left, or all where scales are 1/4 and above */
         const int32_t n = rows - row < 4 ? rows - row : 4;
         for (int32_t r = 0; r < n; r++, row++)
-            output[row] = edge_scale16(one_row(x, w + r, pairs, n, (uint32_t)s.bias[row]), s.multipliers[row], &s);
+            output[row] = edge_scale16(one_row(window, w + r, n, (uint32_t)s.bias[row]), s.multipliers[row], &s);
         w += n * pairs;
     }
 }
