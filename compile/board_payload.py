@@ -91,8 +91,9 @@ def require_fit(
     """Raises BudgetError for the first target without a board that has room, with what is over by how much and which
     preset would fit."""
     assert lowered.board is not None
+    form = lowered.board.sized or lowered.board
     for target in targets:
-        image = lowered.board.image(target.kernels, stripes=target.stripes)
+        image = form.image(target.kernels, stripes=target.stripes)
         if over := target.fit(image, image.program.parameters).over:
             raise BudgetError(
                 f"the detector does not fit: {'; '.join(over)}", where=target.name,
@@ -111,7 +112,8 @@ def _what_would(captured: Captured, calibration: Calibration, target: ImageTarge
         assert how.unfitted is not None
         tried = Material(unexported(how.unfitted(detector, preset)), few, target.name)
         try:
-            image = how.lower(tried).image(target.kernels, stripes=target.stripes)
+            form = how.lower(tried)
+            image = (form.sized or form).image(target.kernels, stripes=target.stripes)
         except TargetError:
             continue
         if not target.fit(image, image.program.parameters).over:

@@ -99,6 +99,27 @@ def emit(
     return found
 
 
+def emit_divergence(builder: Builder, search: Search, mean: Buffer, logvar: Buffer) -> Buffer:
+    """Append the steps to the divergence of a posterior alone, one int32: the search's own at its start, before a
+    decoder that is none (what is run again is the start itself) and a reconstruction without error."""
+    latent = len(search.noise)
+    draw = builder.constant(search.noise.astype(np.int32))
+    table = builder.constant(exponentials().astype(np.int32))
+    point, trial, z = builder.buffer(4 * latent), builder.buffer(4 * latent), builder.buffer(2 * latent)
+    first = builder.next_step
+    builder.step(
+        RegretStart(mean, logvar, point, z, draw, table, latent), reads=[mean, logvar], writes=[point, z]
+    )
+    bound, kl, regret = builder.buffer(4), builder.buffer(4), builder.buffer(4)
+    record = RegretSearch(
+        first=first, count=1, point=point, trial=trial, z=z, made=mean, target=mean, neg_elbo=bound, kl=kl,
+        regret=regret, noise=draw, exponentials=table, gains=None, latent=latent, elements=1, multiplier=0, shift=0,
+        steps=0, gain_shift=0, seed=search.seed, stop_at=search.stop_at,
+    )  # fmt: skip
+    builder.step(record, reads=[point, z, mean], writes=[kl, bound, regret, trial])
+    return kl
+
+
 def _gains(builder: Builder, search: Search) -> Constant | None:
     if not len(search.gains):
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
@@ -49,7 +49,7 @@ def measure(before: Detector, after: Detector, target: Target, calibration: Inpu
     """
     precision = target.precisions[0]
     forms = [_lowered(detector, target, precision, calibration) for detector in (before, after)]
-    first, second = (target.budget(form) for form in forms)
+    first, second = (target.budget(_sized(form)) for form in forms)
     batch = next(batches(calibration, after.input))
     latency = None if isinstance(target, ImageTarget) else _timed(target, forms, batch)
     return Costs(
@@ -68,6 +68,13 @@ def _lowered(detector: Detector, target: Target, precision: Precision, calibrati
 
     captured = unexported(detector) if isinstance(target, ImageTarget) else capture(detector, target.opset)
     return target.lower(captured, precision, Calibration(normals, len(calibration)))
+
+
+def _sized(lowered: Lowered) -> Lowered:
+    """What tells the size of a form: without the networks where a board's image will have none."""
+    if lowered.board is None or lowered.board.sized is None:
+        return lowered
+    return replace(lowered, board=lowered.board.sized)
 
 
 def _timed(target: Target, forms: list[Lowered], batch: Tensor) -> Latency:

@@ -33,7 +33,7 @@ class BoardForm:
     form with the fitted head, whose score becomes a further output. parts: engines that the fit of the head calls.
     notes: what was decided, as sentences for the report. ranges: how the integers came about, of a network that is not
     LiteRT's. taken: what the host makes of acquired data for the input, where the image holds some of the detector's
-    preprocessing.
+    preprocessing. sized: what tells before there is a head whether the detector fits, where a head needs far less.
     """
 
     input: PortSpec
@@ -45,6 +45,7 @@ class BoardForm:
     notes: tuple[str, ...] = ()
     ranges: str = ""
     taken: InputSpec | None = None
+    sized: BoardForm | None = None
 
     def program(self, kernels: KernelSet, *, stripes: bool = True) -> Program:
         """All steps; stripes: of `Builder`. Raises TargetError for an operator that no board has, ValueError where

@@ -17,8 +17,9 @@ from edge_ad.compile.integer.distances import SCORE as SCORE_PORT
 from edge_ad.compile.integer.distances import sides
 from edge_ad.compile.integer.image import write_image
 from edge_ad.compile.integer.lower import Builder
+from edge_ad.compile.integer.records import Buffer
 from edge_ad.compile.integer.records.distances import TwoSided
-from edge_ad.compile.integer.regret import BOUND, emit, search_of
+from edge_ad.compile.integer.regret import BOUND, emit, emit_divergence, search_of
 from edge_ad.detectors.base import Detector
 from edge_ad.detectors.starnet.config import PRESETS
 from edge_ad.detectors.starnet.detector import StarNet
@@ -27,7 +28,7 @@ from edge_ad.firmware_bridge.port_spec import Array, PortSpec
 from edge_ad.runtime.engines.base import Engine, EngineInfo, Tensor
 from edge_ad.runtime.heads.likelihood_regret import RegretParams
 from edge_ad.runtime.integer.distances import two_sided
-from edge_ad.runtime.integer.regret import Search, search
+from edge_ad.runtime.integer.regret import LOGVAR_HIGH, LOGVAR_LOW, Search, divergence, search
 
 RECONSTRUCTION = "reconstruction"
 RANGES = f"both networks and what lies around them compute in 16 bits, {HEADROOM:g} times beyond these ranges"
@@ -41,7 +42,9 @@ def lower(material: Material) -> BoardForm:
     networks = networks16(detector, _calibration(material, detector.input.shape))
 
     def emit_networks(builder: Builder) -> None:
-        made = networks.emit(builder, builder.input(networks.input))
+        source = builder.input(networks.input)
+        made = networks.emit_encoder(builder, source)
+        made["mahalanobis"] = networks.emit_distance(builder, source)
         made[RECONSTRUCTION] = networks.emit_decoder(builder, made["mean"])
         for name, port in ports.items():
             builder.output(port, made[name])
@@ -72,7 +75,23 @@ def lower(material: Material) -> BoardForm:
         parts={"decoder": BoardDecoder(networks)},
         notes=notes,
         ranges=RANGES,
+        sized=_distance(networks) if detector.score == "mahalanobis" else None,
     )
+
+
+def _distance(networks: Networks16) -> BoardForm:
+    """The Mahalanobis distance alone: about what is left of a form whose score that is."""
+
+    def emit_all(builder: Builder) -> None:
+        builder.output(networks.distance, networks.emit_distance(builder, builder.input(networks.input)))
+
+    def reference(values: Array) -> dict[str, Array]:
+        return {"mahalanobis": networks.encode(values)["mahalanobis"].astype(np.int32)}
+
+    return BoardForm(
+        networks.input, {"mahalanobis": networks.distance}, emit_all, reference,
+        lambda head: _scored(networks, head, ()),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -95,8 +114,11 @@ class _Head:
         return cls(found, params.score, sides(params.ranges[params.score], port))
 
     def figures(self, networks: Networks16) -> dict[str, PortSpec]:
-        """Ports of all figures: regret is none where nothing is searched."""
-        bounds = ["neg_elbo", "kl", *(["regret"] if len(self.search.gains) else [])]
+        """Ports of the figures that are computed: what the score asks for, what is found on the way to it, and the
+        Mahalanobis distance, which costs next to nothing."""
+        bounds = {"mahalanobis": (), "kl": ("kl",), "neg_elbo": ("neg_elbo", "kl")}.get(
+            self.figure, ("neg_elbo", "kl", "regret")
+        )
         return {**dict.fromkeys(bounds, BOUND), "mahalanobis": networks.distance}
 
     def judge(self, value: int) -> int:
@@ -110,17 +132,15 @@ class _Head:
 
 
 def _scored(networks: Networks16, fitted: HeadSpec, notes: tuple[str, ...]) -> BoardForm:
-    """The figures, and the two-sided score of one of them. notes: of the form without its head."""
+    """The two-sided score of one figure, and of the figures what it takes. notes: of the form without its head."""
     head = _Head.of(networks, fitted)
-    ports = {**head.figures(networks), SCORE: SCORE_PORT}
+    figures = head.figures(networks)
+    ports = {**figures, SCORE: SCORE_PORT}
 
     def emit_all(builder: Builder) -> None:
-        made = networks.emit(builder, builder.input(networks.input))
-        bounds = emit(
-            builder, head.search, made["mean"], made["logvar"], made["features"], networks.emit_decoder
-        )
-        found = {"neg_elbo": bounds.neg_elbo, "kl": bounds.kl, "regret": bounds.regret}
-        found["mahalanobis"] = made["mahalanobis"]
+        source = builder.input(networks.input)
+        found = {} if head.figure == "mahalanobis" else _bounds(builder, networks, head, source)
+        found["mahalanobis"] = networks.emit_distance(builder, source)
         score = builder.buffer(SCORE_PORT.nbytes)
         record = replace(head.score, input=found[head.figure], output=score)
         builder.step(record, reads=[found[head.figure]], writes=[score])
@@ -130,9 +150,14 @@ def _scored(networks: Networks16, fitted: HeadSpec, notes: tuple[str, ...]) -> B
 
     def reference(values: Array) -> dict[str, Array]:
         made = networks.encode(values)
-        figures = search(head.search, made["mean"], made["logvar"], made["features"].ravel(), networks.decode)
-        found = {"neg_elbo": figures.neg_elbo, "kl": figures.kl, "regret": figures.regret,
-                 "mahalanobis": int(made["mahalanobis"])}  # fmt: skip
+        found = {"mahalanobis": int(made["mahalanobis"])}
+        if head.figure == "kl":
+            found["kl"] = divergence(made["mean"], made["logvar"].clip(LOGVAR_LOW, LOGVAR_HIGH))
+        elif head.figure != "mahalanobis":
+            bounds = search(
+                head.search, made["mean"], made["logvar"], made["features"].ravel(), networks.decode
+            )
+            found |= {"neg_elbo": bounds.neg_elbo, "kl": bounds.kl, "regret": bounds.regret}
         found[SCORE] = head.judge(found[head.figure])
         return {name: np.array([[found[name]]], np.int32) for name in ports}
 
@@ -142,8 +167,21 @@ def _scored(networks: Networks16, fitted: HeadSpec, notes: tuple[str, ...]) -> B
     )  # fmt: skip
 
 
+def _bounds(builder: Builder, networks: Networks16, head: _Head, source: Buffer) -> dict[str, Buffer]:
+    """Append the steps to the figures of the evidence bound; of the divergence alone, without the decoder."""
+    made = networks.emit_encoder(builder, source)
+    if head.figure == "kl":
+        return {"kl": emit_divergence(builder, head.search, made["mean"], made["logvar"])}
+    found = emit(builder, head.search, made["mean"], made["logvar"], made["features"], networks.emit_decoder)
+    return {"neg_elbo": found.neg_elbo, "kl": found.kl, "regret": found.regret}
+
+
 def _notes(head: _Head) -> tuple[str, ...]:
     search = head.search
+    if head.figure == "mahalanobis":
+        return ("The score is a distance of the features themselves: the image has neither network.",)
+    if head.figure == "kl":
+        return ("The score is the posterior's: the image has no decoder.",)
     if not len(search.gains):
         return ("Nothing is searched for: the bound is that of the posterior, by two passes of the decoder.",)
     return (

@@ -92,19 +92,23 @@ class Networks16:
         """Features, flat, of a point of the latent space."""
         return layers16.run(self.decoder, z).ravel()
 
-    def emit(self, builder: Builder, source: Buffer) -> dict[str, Buffer]:
-        """Append the steps to what `encode` gives."""
+    def emit_distance(self, builder: Builder, source: Buffer) -> Buffer:
+        """Append the steps of the Mahalanobis distance, which asks nothing of the networks."""
+        return emit_mahalanobis(
+            builder, [self.gaussian], emit_row_sums(builder, source, self.rows, self.length)
+        )
+
+    def emit_encoder(self, builder: Builder, source: Buffer) -> dict[str, Buffer]:
+        """Append the steps to mean, logvar and features."""
         channels, n = len(self.constants[0]), self.features.size
         features = builder.buffer(self.features.nbytes)
         held = builder.constant(self.constants.astype(np.int32))
-        sums = emit_row_sums(builder, source, self.rows, self.length)
-        distance = emit_mahalanobis(builder, [self.gaussian], sums)
         builder.step(
             Standardise16(source, features, held, channels, n // channels), reads=[source], writes=[features]
         )
         hidden = layers16.emit(builder, self.body, features)
         mean, logvar = (layer.emit(builder, hidden) for layer in (self.mean, self.logvar))
-        return {"mean": mean, "logvar": logvar, "features": features, "mahalanobis": distance}
+        return {"mean": mean, "logvar": logvar, "features": features}
 
     def emit_decoder(self, builder: Builder, z: Buffer) -> Buffer:
         """Append the steps of `decode`."""

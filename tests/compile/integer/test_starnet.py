@@ -15,6 +15,7 @@ from edge_ad.compile.capture import unexported
 from edge_ad.compile.integer.detectors import board_detector
 from edge_ad.compile.integer.detectors.form import SCORE, BoardForm, proven
 from edge_ad.compile.integer.detectors.material import Material
+from edge_ad.compile.integer.records.layers16 import Doubling16, Standardise16
 from edge_ad.compile.target import Calibration, ImageTarget
 from edge_ad.data.splits import Splits
 from edge_ad.detectors.board_layers import apply
@@ -33,6 +34,12 @@ from edge_ad.runtime.series.standardise import standardise_spec
 from edge_ad.targets.microcontroller import fit
 
 FIGURES = ("regret", "neg_elbo", "kl", "mahalanobis")
+TAKEN = {  # by the score: the figures that a board computes
+    "regret": ["neg_elbo", "kl", "regret", "mahalanobis"],
+    "neg_elbo": ["neg_elbo", "kl", "mahalanobis"],
+    "kl": ["kl", "mahalanobis"],
+    "mahalanobis": ["mahalanobis"],
+}
 N = 12
 
 
@@ -160,18 +167,26 @@ def head(score: str, stop_at: float | None = None, steps: int = 6) -> HeadSpec:
     })  # fmt: skip
 
 
+def kinds_of(form: BoardForm) -> set[type]:
+    return {type(step.record) for step in form.program("plain").steps}
+
+
 @pytest.mark.parametrize("score", FIGURES)
 def test_figures_and_score_are_those_of_the_float_head(both, score: str) -> None:
     made, form = both
     finished = form.finish(head(score))
     assert list(finished.outputs)[-1] == SCORE and finished.outputs[SCORE].dtype == "int32"
-    assert ("regret" in finished.outputs) == (score == "regret")
+    assert [n for n in finished.outputs if n != SCORE] == TAKEN[score]
+    kinds = kinds_of(finished)
+    assert (Doubling16 in kinds) == (Doubling16 in kinds_of(form) and score in ("regret", "neg_elbo"))
+    assert (Standardise16 in kinds) == (score != "mahalanobis")
     proven(finished, [form.input.quantize(inputs(made.input.shape)[0])])
     for values in inputs(made.input.shape, seed=9)[:3]:
         got = ran(finished, values)
         wanted = evaluate(head(score), outputs_of(made, values), {"decoder": TorchEngine(made.decoder)})
-        for name, value in wanted.also.items():
-            assert float(got[name][0, 0]) == pytest.approx(float(value[0]), rel=0.01, abs=0.05), name
+        for name in TAKEN[score]:
+            value = float(wanted.also[name][0])
+            assert float(got[name][0, 0]) == pytest.approx(value, rel=0.01, abs=0.05), name
         assert float(got[SCORE][0, 0]) == pytest.approx(float(wanted.scores[0]), rel=0.03, abs=0.03)
 
 
@@ -225,3 +240,7 @@ def test_a_preset_that_does_not_fit_names_the_one_that_would() -> None:
     with pytest.raises(BudgetError, match="bytes over") as refused:
         board_payload.require_fit(captured, form, calibration, [target])
     assert refused.value.hint == "the preset 'micro' would: edge-ad fit starnet --preset micro"
+    distance = replace(made, config=made.config.model_copy(update={"score": "mahalanobis"}))
+    captured = unexported(distance)
+    form = board_payload.lower(captured, calibration, target.name)
+    board_payload.require_fit(captured, form, calibration, [target])  # which has no networks to fit in
