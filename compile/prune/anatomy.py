@@ -37,7 +37,8 @@ class Anatomy:
     pruned copy of the network belongs to; its statistics are fitted anew on normal inputs (n, …) of the calibration
     split. batch, rate, steps: of the recovery. bfloat16: whether recovery may compute in it. traced: what runs the
     network to see which layers hang together, where `forward` would not show it. followers: called with which channels
-    (C,) of a layer stay, for what hangs on it unseen. refit: sets what can be solved for in closed form, before and
+    (C,) of a layer stay, for what hangs on it unseen. passes: how often the layers whose names begin so run for one
+    score, where that is not once. least_step: what a narrow layer's channels are a multiple of at least. refit: sets what can be solved for in closed form, before and
     after the last recovery. notes: what was done before.
     """
 
@@ -52,5 +53,7 @@ class Anatomy:
     bfloat16: bool = False
     traced: Callable[[nn.Module, Tensor], Parts] | None = None
     followers: Mapping[str, Callable[[Tensor], None]] = field(default_factory=dict)
+    passes: Mapping[str, int] = field(default_factory=dict)
+    least_step: int = 1
     refit: Callable[[nn.Module, Targets], None] | None = None
     notes: list[str] = field(default_factory=list)

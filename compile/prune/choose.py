@@ -22,11 +22,11 @@ class Choice:
 
 def choose(
     channels: Channels, groups: Sequence[Group], importance: Sequence[Tensor], widths: Mapping[str, int],
-    most_macs: float, multiple: int,
+    most_macs: float, multiple: int, least: int = 1,
 ) -> Choice:  # fmt: skip
     """Take chunks of channels, the least important of a group first, until no more than `most_macs` remain.
 
-    widths: of the groups in the unpruned network, by their root. multiple: what is left of a group is a multiple of
+    widths: of the groups in the unpruned network, by their root. multiple, least: what is left of a group is a multiple of
     `step_of` it, so that kernels that compute so many channels at once compute none for nothing. Each time the chunk
     goes whose summed importance is least for the multiply-accumulates that it saves in the network as it is then.
     """
@@ -37,7 +37,9 @@ def choose(
     while total > most_macs:
         best: tuple[float, int, int, int] | None = None
         for index, group in enumerate(groups):
-            count = _chunk(group.width - gone[index], widths[group.root], multiple)
+            count = _chunk(
+                group.width - gone[index], widths[group.root], step_of(widths[group.root], multiple, least)
+            )
             if count == 0:
                 continue
             saved = _saved(channels, group, count, without)
@@ -55,17 +57,16 @@ def choose(
     return Choice({i: order[i][: gone[i]] for i in range(len(groups)) if gone[i]}, total)
 
 
-def step_of(width: int, multiple: int) -> int:
+def step_of(width: int, multiple: int, least: int = 1) -> int:
     """What the remaining channels of a group of `width` are a multiple of: `multiple`, halved as often as needed to
-    leave four steps to choose from."""
-    while multiple > 1 and width < 4 * multiple:
+    leave four steps to choose from, but no less than `least` of them."""
+    while multiple > max(1, least) and width < 4 * multiple:
         multiple //= 2
     return multiple
 
 
-def _chunk(now: int, unpruned: int, multiple: int) -> int:
-    """How many channels may go next of a group that is `now` wide; 0 for none."""
-    step = step_of(unpruned, multiple)
+def _chunk(now: int, unpruned: int, step: int) -> int:
+    """How many channels may go next of a group that is `now` wide and goes by steps; 0 for none."""
     count = now % step or step
     least = max(step, round(unpruned * KEPT_SHARE))
     return count if now - count >= least else 0

@@ -68,7 +68,10 @@ class Channels:
         self._graph = torch_pruning.DependencyGraph().build_dependency(
             network, example_inputs=inputs, forward_fn=anatomy.traced, verbose=False
         )
-        self.positions = _positions(network, self.layers, inputs)
+        self.positions = {
+            name: positions * next((n for start, n in anatomy.passes.items() if name.startswith(start)), 1)
+            for name, positions in _positions(network, self.layers, inputs).items()
+        }
 
     def groups(self) -> list[Group]:
         """All groups none of whose layers is fixed, as wide as they are now."""
@@ -81,9 +84,12 @@ class Channels:
 
     def _group(self, items: Any) -> Group | None:
         """torch-pruning's group, told from its narrowest member: a channel there may be several values elsewhere."""
-        narrowest = min((i for i in items if i.dep.target.module in self._names), key=lambda i: len(i.idxs))
+        # torch-pruning names a channel once or, on some ways to it, once for each value that it is elsewhere.
+        narrowest = min(
+            (i for i in items if i.dep.target.module in self._names), key=lambda i: len(set(i.idxs))
+        )
         module, function = narrowest.dep.target.module, narrowest.dep.handler
-        width = len(narrowest.idxs)
+        width = len(set(narrowest.idxs))
         if width < len(items[0].idxs):
             items = self._graph.get_pruning_group(module, function, list(range(width)))
         members = []
@@ -114,7 +120,7 @@ class Channels:
         self._graph.get_pruning_group(module, function, chosen).prune()
 
     def macs(self, without: Mapping[tuple[str, bool], int] | None = None) -> int:
-        """Multiply-accumulates of all layers for one input. without: channels less, by layer and whether of outputs."""
+        """Multiply-accumulates of all layers for one score. without: channels less, by layer and whether of outputs."""
         return sum(self.layer_macs(name, without or {}) for name in self.layers)
 
     def layer_macs(self, name: str, without: Mapping[tuple[str, bool], int]) -> int:

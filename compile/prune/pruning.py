@@ -87,7 +87,7 @@ def prune(
     steps = steps or anatomy.steps
     channels = Channels(anatomy, normal[:1])
     most = (1 - share) * channels.macs()
-    _require_reachable(channels, most, multiple)
+    _require_reachable(channels, most, multiple, anatomy.least_step)
     done = stage("unpruned network", 2 * len(normal))
     targets = _targets(anatomy, normal, changed, done)
     before = channels.macs(), channels.parameters()
@@ -110,7 +110,7 @@ def _rounds(
         found = importances(anatomy, channels.layers, groups, pairs)
         done()
         goal = begin - (begin - most) * number / ROUNDS
-        choice = choose(channels, groups, found, widths, goal, multiple)
+        choice = choose(channels, groups, found, widths, goal, multiple, anatomy.least_step)
         _remove(channels, {groups[i].root: gone for i, gone in choice.channels.items()})
         renew_batch_norms(anatomy.network, targets.inputs, anatomy.batch)
         last = number == ROUNDS
@@ -138,11 +138,12 @@ def _refit(anatomy: Anatomy, wanted: Targets) -> float:
     return before
 
 
-def _require_reachable(channels: Channels, most: float, multiple: int) -> None:
+def _require_reachable(channels: Channels, most: float, multiple: int, least_step: int) -> None:
     """Raises ModelError where no more than `most` multiply-accumulates is less than the narrowest layers need."""
     groups = channels.groups()
     alike = [torch.zeros(group.width) for group in groups]
-    least = choose(channels, groups, alike, {g.root: g.width for g in groups}, 0.0, multiple).macs
+    widths = {g.root: g.width for g in groups}
+    least = choose(channels, groups, alike, widths, 0.0, multiple, least_step).macs
     if least > most:
         begin = channels.macs()
         raise ModelError(

@@ -16,6 +16,9 @@ from edge_ad.detectors.starnet.fit import reconstruction_variance
 from edge_ad.detectors.starnet.network import Decoder, Encoder, Front, Reconstruction, kl_divergence
 
 
+LEAST_STEP = 4  # channels that boards compute at once in 16 bits: two cost them more than four
+
+
 class Posterior(nn.Module):
     """Preprocessed features (N, …) to their reconstruction (N, …), and mean and log variance (N, latent)."""
 
@@ -63,6 +66,9 @@ def anatomy(detector: Detector, normal: Tensor, changed: Tensor, calibration: Te
 
     last = f"made.decoder.body.{len(decoder.body) - 1}"
     sources = (None, "made.encoder.mean", "made.encoder.logvar")
+    # A bound is that of a pair of draws; each step of a search asks for two bounds.
+    steps = detector.config.spsa_steps if detector.score == "regret" else 0
     return Anatomy(
-        network, score, sources, rebuilt, frozenset([last]), batch=16, traced=lambda _, x: network.traced(x)
-    )
+        network, score, sources, rebuilt, frozenset([last]), batch=16, traced=lambda _, x: network.traced(x),
+        passes={"made.decoder": 2 + 4 * steps}, least_step=LEAST_STEP,
+    )  # fmt: skip

@@ -13,10 +13,23 @@
 #define EDGE_RUN16 2
 #endif
 
+/* How sums become results: those of hidden layers and of features are kept within their limits by one instruction. */
+enum { EDGE_KEPT_ANY, EDGE_KEPT_SHORT, EDGE_KEPT_HIDDEN };
+#define EDGE_MOST_HIDDEN ((1 << 14) - 1)
+
 typedef struct {
     const int32_t *bias, *multipliers; /* one a row */
-    int32_t shift, low, high;
+    int32_t shift, low, high, kept;
 } edge_scaling16;
+
+static inline edge_scaling16 edge_scaling16_of(const int32_t *bias, int32_t rows, int32_t shift, int32_t low, int32_t high)
+{
+    const edge_scaling16 s = {bias, bias + rows, shift, low, high,
+                              low == 0 && high == EDGE_MOST_HIDDEN           ? EDGE_KEPT_HIDDEN
+                              : low == INT16_MIN && high == INT16_MAX ? EDGE_KEPT_SHORT
+                                                                      : EDGE_KEPT_ANY};
+    return s;
+}
 
 /* What of a window lies in memory: `count` stretches of `runs` runs, `skip` values between the end of one and the next.
  * first, gap: values of a row of weights in front of the first stretch's, and between those of one and the next; whole

@@ -1,6 +1,7 @@
 /* Distances of a vector from what is normal: edge_ad/runtime/integer/distances.py. */
 #include "../fixed.h"
 #include "../functions.h"
+#include "../pairs.h"
 
 #define MOST_WHITE ((1 << 24) - 1)
 #define MOST_LENGTH (1 << 15)
@@ -18,14 +19,8 @@ void edge_run_row_sums(const edge_model *m, const edge_row_sums *p)
 {
     const int16_t *input = edge_at(m, p->input);
     int32_t *output = edge_to(m, p->output);
-    for (int32_t r = 0; r < p->rows; r++) {
-        int32_t sum = 0, i = 0;
-        for (; i + 4 <= p->length; i += 4, input += 4)
-            sum += input[0] + input[1] + input[2] + input[3];
-        for (; i < p->length; i++)
-            sum += *input++;
-        *output++ = sum;
-    }
+    for (int32_t r = 0; r < p->rows; r++, input += p->length)
+        *output++ = edge_sum16(input, p->length);
 }
 
 bool edge_check_mahalanobis(const edge_model *m, const edge_mahalanobis *p)

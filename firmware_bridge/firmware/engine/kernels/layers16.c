@@ -21,8 +21,10 @@ static EDGE_NOINLINE void standardise(const int16_t *x, int32_t n, int32_t offse
                                       int16_t *output, int32_t step)
 {
     const int32_t down = -1 - shift, half = 1 << (down - 1);
-    for (const int16_t *const end = x + n; x != end; output += step)
-        *output = edge_short(((int32_t)((int64_t)(*x++ * 256 - offset) * multiplier >> 32) + half) >> down);
+    for (const int16_t *const end = x + n; x != end; output += step) {
+        const int32_t upper = (int32_t)((int64_t)(*x++ * 256 - offset) * multiplier >> 32);
+        *output = edge_short((upper + half) >> down);
+    }
 }
 
 void edge_run_standardise16(const edge_model *m, const edge_standardise16 *p)
@@ -70,18 +72,14 @@ static bool layer_ok(const edge_model *m, const layer *p, uint64_t output, int32
 
 static edge_scaling16 scaling_of(const edge_model *m, const layer *p)
 {
-    const int32_t *bias = edge_at(m, p->channels);
-    const edge_scaling16 scaling = {bias, bias + p->rows, p->shift, p->low, p->high};
-    return scaling;
+    return edge_scaling16_of(edge_at(m, p->channels), p->rows, p->shift, p->low, p->high);
 }
 
 static void copy(int16_t *to, const int16_t *from, int32_t n)
 {
-    for (; n >= 8; n -= 8, to += 8, from += 8)
-        memcpy(to, from, 16);
-    for (; n >= 2; n -= 2, to += 2, from += 2)
-        memcpy(to, from, 4);
-    while (n-- > 0)
+    for (; n >= 4; n -= 4, to += 4, from += 4)
+        memcpy(to, from, 8);
+    for (; n > 0; n--)
         *to++ = *from++;
 }
 
@@ -178,7 +176,7 @@ void edge_run_doubling16(const edge_model *m, const edge_doubling16 *p)
     for (int32_t i = 0; i <= p->in_h; i++) {
         /* At the upper and lower border only the lower and upper two pixels are there: whole groups of rows. */
         const int32_t from = i ? 0 : (2 * c) & ~3, to = i < p->in_h ? p->rows : (2 * c + 3) & ~3;
-        const edge_scaling16 scaling = {all.bias + from, all.multipliers + from, all.shift, all.low, all.high};
+        const edge_scaling16 scaling = {all.bias + from, all.multipliers + from, all.shift, all.low, all.high, all.kept};
         const band at = band_of(p, input, i - 1, 2, 2);
         for (int32_t j = 0; j <= p->in_w; j++) {
             const edge_window16 window = window_of(p, &at, input, j - 1, 2, 2, spare);

@@ -1,6 +1,7 @@
 /* Likelihood regret: edge_ad/runtime/integer/regret.py. */
 #include "../fixed.h"
 #include "../functions.h"
+#include "../pairs.h"
 
 #define STATE_BITS 11
 #define BOUND_BITS 10
@@ -112,22 +113,9 @@ static void decode(const edge_model *m, const edge_regret_search *p)
         edge_run_step(m, (uint32_t)(p->first + i));
 }
 
-static inline int64_t square(int32_t x, int32_t y) { return (int64_t)(x - y) * (x - y); }
-
 static int64_t squares(const edge_model *m, const edge_regret_search *p)
 {
-    const int16_t *made = edge_at(m, p->made), *target = edge_at(m, p->target);
-    int64_t sum = 0;
-    int32_t left = p->elements;
-    for (; left >= 4; left -= 4, made += 4, target += 4) {
-        sum += square(made[0], target[0]);
-        sum += square(made[1], target[1]);
-        sum += square(made[2], target[2]);
-        sum += square(made[3], target[3]);
-    }
-    while (left-- > 0)
-        sum += square(*made++, *target++);
-    return sum;
+    return edge_squares16(edge_at(m, p->made), edge_at(m, p->target), p->elements);
 }
 
 /* -ELBO of a state; begun: the decoder has run at its mean plus the draw. */

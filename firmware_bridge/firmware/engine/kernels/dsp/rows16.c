@@ -102,30 +102,37 @@ static uint32_t one_row(const edge_window16 *window, const uint32_t *w, int32_t 
     return sum;
 }
 
-void edge_rows16(const edge_window16 *window, const int16_t *weights, int32_t depth, int32_t rows,
-                 const edge_scaling16 *scaling, int16_t *output)
+/* Rows that `four_rows` does not take: what groups of four leave over, and all where scales are 1/4 and above. */
+static EDGE_NOINLINE void other_rows(const edge_window16 *window, const uint32_t *w, int32_t pairs, int32_t rows,
+                                     const edge_scaling16 *scaling, int32_t row, int16_t *output)
 {
     const edge_scaling16 s = *scaling; /* no store to output can change it */
-    const uint32_t *w = (const uint32_t *)(const void *)weights;
-    const int32_t pairs = depth / EDGE_RUN16, down = -1 - s.shift;
-    int32_t row = 0;
-    if (down > 0) {
-        const bool hidden = s.low == 0 && s.high == (1 << 14) - 1;
-        const walk at = {window->x, window->runs ? window->count : 0, (window->runs + 3) / 4,
-                         PAIR_BYTES * (-window->runs & 3), 2 * window->skip, 8 * window->gap,
-                         (int32_t)((const char *)s.multipliers - (const char *)s.bias), 1 << (down - 1), down, hidden};
-        const uint32_t *first = w + 2 * window->first;
-        for (; row + 4 <= rows; row += 4, first += 4 * pairs)
-            four_rows(&at, first, s.bias + row, output + row);
-        if (!hidden && (s.low > INT16_MIN || s.high < INT16_MAX))
-            for (int32_t r = 0; r < row; r++)
-                output[r] = (int16_t)edge_clamp(output[r], s.low, s.high);
-    }
-    w += row * pairs;
-    while (row < rows) { /* what is left, or all where scales are 1/4 and above */
+    while (row < rows) {
         const int32_t n = rows - row < 4 ? rows - row : 4;
         for (int32_t r = 0; r < n; r++, row++)
             output[row] = edge_scale16(one_row(window, w + r, n, (uint32_t)s.bias[row]), s.multipliers[row], &s);
         w += n * pairs;
     }
+}
+
+void edge_rows16(const edge_window16 *window, const int16_t *weights, int32_t depth, int32_t rows,
+                 const edge_scaling16 *s, int16_t *output)
+{
+    const uint32_t *w = (const uint32_t *)(const void *)weights;
+    const int32_t pairs = depth >> 1, down = -1 - s->shift, fours = down > 0 ? rows & ~3 : 0;
+    if (fours) {
+        const int32_t *bias = s->bias;
+        const walk at = {window->x, window->runs ? window->count : 0, (window->runs + 3) >> 2,
+                         PAIR_BYTES * (-window->runs & 3), 2 * window->skip, 8 * window->gap,
+                         (int32_t)((const char *)s->multipliers - (const char *)bias), 1 << (down - 1), down,
+                         s->kept == EDGE_KEPT_HIDDEN};
+        const uint32_t *first = w + 2 * window->first;
+        for (int16_t *y = output, *const end = output + fours; y != end; y += 4, first += 4 * pairs, bias += 4)
+            four_rows(&at, first, bias, y);
+        if (s->kept == EDGE_KEPT_ANY)
+            for (int32_t r = 0; r < fours; r++)
+                output[r] = (int16_t)edge_clamp(output[r], s->low, s->high);
+    }
+    if (fours < rows)
+        other_rows(window, w + fours * pairs, pairs, rows, s, fours, output);
 }
