@@ -38,8 +38,8 @@ class Anatomy:
     split. batch, rate, steps: of the recovery. bfloat16: whether recovery may compute in it. traced: what runs the
     network to see which layers hang together, where `forward` would not show it. followers: called with which channels
     (C,) of a layer stay, for what hangs on it unseen. passes: how often the layers whose names begin so run for one
-    score, where that is not once. least_step: what a narrow layer's channels are a multiple of at least. refit: sets what can be solved for in closed form, before and
-    after the last recovery. notes: what was done before.
+    score, where that is not once. least_step: multiples up to this are never halved for narrow layers. refit: sets what
+    can be solved for in closed form, before and after the last recovery. notes: what was done before.
     """
 
     network: nn.Module

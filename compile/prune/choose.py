@@ -26,8 +26,8 @@ def choose(
 ) -> Choice:  # fmt: skip
     """Take chunks of channels, the least important of a group first, until no more than `most_macs` remain.
 
-    widths: of the groups in the unpruned network, by their root. multiple, least: what is left of a group is a multiple of
-    `step_of` it, so that kernels that compute so many channels at once compute none for nothing. Each time the chunk
+    widths: of the groups in the unpruned network, by their root. multiple, least: what is left of a group is a multiple
+    of `step_of` it, so that kernels that compute so many channels at once compute none for nothing. Each time the chunk
     goes whose summed importance is least for the multiply-accumulates that it saves in the network as it is then.
     """
     order = [values.argsort(stable=True).tolist() for values in importance]
@@ -37,9 +37,8 @@ def choose(
     while total > most_macs:
         best: tuple[float, int, int, int] | None = None
         for index, group in enumerate(groups):
-            count = _chunk(
-                group.width - gone[index], widths[group.root], step_of(widths[group.root], multiple, least)
-            )
+            unpruned = widths[group.root]
+            count = _chunk(group.width - gone[index], unpruned, step_of(unpruned, multiple, least))
             if count == 0:
                 continue
             saved = _saved(channels, group, count, without)

@@ -21,14 +21,14 @@ from edge_ad.compile.prune.groups import Channels
 from edge_ad.compile.prune.importance import Pairs, importances
 from edge_ad.compile.prune.recover import error_of, recover, remaining, renew_batch_norms, targets_of
 from edge_ad.compile.scores import batches
-from edge_ad.data.altered import altered
+from edge_ad.data.altered import altered, blended
 from edge_ad.data.inputs import Inputs, find_normals, fit_inputs
 from edge_ad.detectors.base import Detector
 from edge_ad.detectors.widths import PRUNED, pruned_sentence
 from edge_ad.errors import ModelError, UsageError
 
 MOST_VALUES = 3 << 21  # in the inputs of the fit split for recovery, each of which has an altered copy
-FEWEST_NORMALS, MOST_NORMALS = 32, 2048
+FEWEST_NORMALS, FEWEST_SCANS, MOST_NORMALS = 32, 1024, 2048
 MOST_CALIBRATION = 1000
 PAIRS, PAIRS_OF_LARGE, LARGE = 48, 6, 1 << 16  # of those, for importance; of inputs of so many values
 MOST_TARGET_BYTES = 1 << 29
@@ -87,7 +87,7 @@ def prune(
     steps = steps or anatomy.steps
     channels = Channels(anatomy, normal[:1])
     most = (1 - share) * channels.macs()
-    _require_reachable(channels, most, multiple, anatomy.least_step)
+    _require_reachable(channels, most, multiple, _least(anatomy, multiple))
     done = stage("unpruned network", 2 * len(normal))
     targets = _targets(anatomy, normal, changed, done)
     before = channels.macs(), channels.parameters()
@@ -110,7 +110,7 @@ def _rounds(
         found = importances(anatomy, channels.layers, groups, pairs)
         done()
         goal = begin - (begin - most) * number / ROUNDS
-        choice = choose(channels, groups, found, widths, goal, multiple, anatomy.least_step)
+        choice = choose(channels, groups, found, widths, goal, multiple, _least(anatomy, multiple))
         _remove(channels, {groups[i].root: gone for i, gone in choice.channels.items()})
         renew_batch_norms(anatomy.network, targets.inputs, anatomy.batch)
         last = number == ROUNDS
@@ -138,18 +138,23 @@ def _refit(anatomy: Anatomy, wanted: Targets) -> float:
     return before
 
 
-def _require_reachable(channels: Channels, most: float, multiple: int, least_step: int) -> None:
+def _least(anatomy: Anatomy, multiple: int) -> int:
+    """What narrow layers' channels are a multiple of at least: anything, but where kernels compute so few at once."""
+    return multiple if multiple <= anatomy.least_step else 1
+
+
+def _require_reachable(channels: Channels, most: float, multiple: int, least: int) -> None:
     """Raises ModelError where no more than `most` multiply-accumulates is less than the narrowest layers need."""
     groups = channels.groups()
     alike = [torch.zeros(group.width) for group in groups]
     widths = {g.root: g.width for g in groups}
-    least = choose(channels, groups, alike, widths, 0.0, multiple, least_step).macs
-    if least > most:
+    left = choose(channels, groups, alike, widths, 0.0, multiple, least).macs
+    if left > most:
         begin = channels.macs()
         raise ModelError(
             f"cannot be pruned by {1 - most / begin:.3g} of its multiply-accumulates: at the narrowest that its layers "
-            f"may be {least / begin:.2g} of them are left",
-            hint=f"take {0.99 - least / begin:.2f} or less",
+            f"may be {left / begin:.2g} of them are left",
+            hint=f"take {0.99 - left / begin:.2f} or less",
         )
 
 
@@ -171,7 +176,8 @@ def _finished(
 
 
 def _inputs(detector: Detector, normals: PruningData, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Preprocessed normal inputs of the fit split, evenly spaced, altered copies of them, and the calibration split."""
+    """Preprocessed normal inputs of the fit split, evenly spaced, of few scans mixtures of two as well, altered copies
+    of all of them, and the calibration split."""
     most = min(MOST_NORMALS, max(FEWEST_NORMALS, MOST_VALUES // prod(detector.input.shape)))
     step = max(1, -(-len(normals.fit) // most))
     spaced = Inputs(
@@ -180,6 +186,8 @@ def _inputs(detector: Detector, normals: PruningData, seed: int) -> tuple[Tensor
     )  # fmt: skip
     spec = detector.input
     usual = list(batches(spaced, spec))
+    if spec.modality == "scan":  # a recovery from few scans fits those alone
+        usual = blended(usual, min(FEWEST_SCANS, most), seed)
     usual = list(islice(cycle(usual), max(len(usual), FEWEST_NORMALS)))  # of few, several altered copies each
     copies = [altered(spec, batch, seed * MOST_NORMALS + i) for i, batch in enumerate(usual)]
     kept = list(islice(batches(normals.calibration, spec), MOST_CALIBRATION))

@@ -8,6 +8,7 @@ kinds of change that anomaly injection knows: spike, level, amplitude, noise, st
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,18 @@ def altered(spec: InputSpec, batch: Batch, seed: int) -> Batch:
         hop = spec.window.hop if spec.window is not None else batch.shape[-1]
         return _series(batch, min(hop, batch.shape[-1]), rng)
     return _features(batch, rng)
+
+
+def blended(batches: Sequence[Batch], count: int, seed: int) -> list[Batch]:
+    """These normal inputs (1, …) and, behind them, as many mixtures of two as make it `count`: what mixup trains on
+    (Zhang et al., arXiv 1710.09412), for a network that is to give what another one gives, whatever the input."""
+    rng = np.random.default_rng(seed)
+    made = list(batches)
+    while len(made) < count:
+        a, b = (batches[i].astype(np.float32) for i in rng.integers(len(batches), size=2))
+        share = np.float32(rng.random())
+        made.append((share * a + (1 - share) * b).astype(batches[0].dtype))
+    return made
 
 
 def _series(batch: Batch, newest: int, rng: np.random.Generator) -> Batch:

@@ -26,6 +26,7 @@ import time
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -176,27 +177,28 @@ def board_row(case: Case, work: Path, share: float) -> str:
 @click.option("--share", default=0.5, show_default=True)
 @click.option("--n-fit", default=64, show_default=True, help="Generated scans to fit on.")
 @click.option("--n-test", default=32, show_default=True, help="Others to test with, clean and corrupted.")
-def starnet(presets: tuple[str, ...], share: float, n_fit: int, n_test: int) -> None:
+@click.option("--seed", "seeds", multiple=True, default=(42, 1, 2), show_default=True, help="Of the fits.")
+def starnet(presets: tuple[str, ...], share: float, n_fit: int, n_test: int, seeds: tuple[int, ...]) -> None:
     """STARNet's two figures that one pass gives, float, before and after: AUROC over generated corruptions."""
     from starnet_corruptions import corrupted_copies, scans_of
     from starnet_corruptions import fitted as fitted_on
 
     from edge_ad.compile.prune import normals_of, prune
 
-    print("| preset | MMAC | pruned | parameters | pruned | figure | AUROC | pruned | change of the mean | largest |\n"
-          + "|" + " --- |" * 10)  # fmt: skip
+    print("| preset | seed | MMAC | pruned | parameters | pruned | figure | AUROC | pruned | change of the mean | "
+          "largest |\n" + "|" + " --- |" * 11)  # fmt: skip
     with tempfile.TemporaryDirectory() as temporary:
         paths = scans_of(Path(temporary), None, True, n_fit, n_test)
-        for preset in presets:
-            root = Path(temporary) / preset
-            detector = fitted_on(preset, {"score": "neg_elbo"}, paths[:n_fit], root)
+        for preset, seed in product(presets, seeds):
+            root = Path(temporary) / f"{preset}-{seed}"
+            detector = fitted_on(preset, {"score": "neg_elbo", "seed": seed}, paths[:n_fit], root)
             made = prune(detector, share, normals_of(detector, root / "data"), multiple=8)
             clean, corrupted = corrupted_copies(detector.input, paths[-n_test:], 1)
             areas = [_areas(one, clean, corrupted) for one in (detector, made.detector)]
             for name in ("neg_elbo", "kl"):
                 before, after = (np.array([area[name] for area in found]) for found in areas)
                 cells = [
-                    preset, f"{made.macs_before / 1e6:.3g}", f"{made.macs_after / 1e6:.3g}",
+                    preset, str(seed), f"{made.macs_before / 1e6:.3g}", f"{made.macs_after / 1e6:.3g}",
                     f"{made.parameters_before:,}", f"{made.parameters_after:,}", name, f"{before.mean():.3f}",
                     f"{after.mean():.3f}", f"{after.mean() - before.mean():+.4f}", f"{(after - before).min():+.4f}",
                 ]  # fmt: skip

@@ -7,7 +7,7 @@ import prunable
 import pytest
 
 from edge_ad.compile.scores import batches
-from edge_ad.data.altered import altered
+from edge_ad.data.altered import altered, blended
 
 
 @pytest.mark.parametrize("kind", prunable.KINDS)
@@ -30,3 +30,19 @@ def test_a_window_is_changed_where_its_score_looks() -> None:
     for seed in range(30):
         copy = altered(detector.input, batch, seed)
         assert np.array_equal(copy[:, :, : -detector.config.hop], batch[:, :, : -detector.config.hop])
+
+
+def test_few_normal_inputs_become_many_between_them() -> None:
+    rng = np.random.default_rng(0)
+    few = [rng.normal(size=(1, 5, 8, 16)).astype(np.float32) for _ in range(3)]
+    many = blended(few, 40, seed=1)
+    assert len(many) == 40 and all(a is b for a, b in zip(many, few, strict=False))
+    matrix = np.stack([x.ravel() for x in few], 1)
+    for x in many:
+        share, *_ = np.linalg.lstsq(matrix, x.ravel(), rcond=None)
+        np.testing.assert_allclose(matrix @ share, x.ravel(), atol=1e-4)
+        assert share.sum() == pytest.approx(1, abs=1e-4) and share.min() > -1e-4
+    assert len({x.tobytes() for x in many}) > 30 and many[0].dtype == many[-1].dtype
+    again = blended(few, 40, seed=1)
+    assert all(np.array_equal(a, b) for a, b in zip(many, again, strict=True))
+    assert blended(few, 2, seed=1) == few

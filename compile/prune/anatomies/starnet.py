@@ -15,7 +15,11 @@ from edge_ad.detectors.starnet.detector import StarNet
 from edge_ad.detectors.starnet.fit import reconstruction_variance
 from edge_ad.detectors.starnet.network import Decoder, Encoder, Front, Reconstruction, kl_divergence
 
-
+STEPS = 3000  # of the recovery: a step takes milliseconds
+WITHOUT = (
+    "The score is the Mahalanobis distance of the features, which asks nothing of the networks: a board's image has none "
+    "of them, pruned or not."
+)
 LEAST_STEP = 4  # channels that boards compute at once in 16 bits: two cost them more than four
 
 
@@ -67,8 +71,9 @@ def anatomy(detector: Detector, normal: Tensor, changed: Tensor, calibration: Te
     last = f"made.decoder.body.{len(decoder.body) - 1}"
     sources = (None, "made.encoder.mean", "made.encoder.logvar")
     # A bound is that of a pair of draws; each step of a search asks for two bounds.
-    steps = detector.config.spsa_steps if detector.score == "regret" else 0
+    searched = detector.config.spsa_steps if detector.score == "regret" else 0
     return Anatomy(
         network, score, sources, rebuilt, frozenset([last]), batch=16, traced=lambda _, x: network.traced(x),
-        passes={"made.decoder": 2 + 4 * steps}, least_step=LEAST_STEP,
+        steps=STEPS, passes={"made.decoder": 2 + 4 * searched}, least_step=LEAST_STEP,
+        notes=[WITHOUT] if detector.score == "mahalanobis" else [],
     )  # fmt: skip

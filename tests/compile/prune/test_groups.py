@@ -88,7 +88,9 @@ def test_multiply_accumulates_are_those_that_torch_counts(kind: str) -> None:
     group = channels.groups()[0]
     for _ in range(2):
         with FlopCounterMode(display=False) as counter, torch.no_grad():
-            anatomy.network(normal[:1])
+            made = anatomy.network(normal[:1])
+            if kind == "starnet":  # whose decoder runs for each of a pair of draws
+                anatomy.network.made.decoder(made[1])
         # TSPulse's Fourier transforms and FADeR's mask are no layers whose width could change.
         fixed = 2 * 2 * 256 * 257 if kind == "tspulse" else 0
         assert 2 * channels.macs() == counter.get_total_flops() - fixed
@@ -155,3 +157,15 @@ def test_the_least_important_channels_go_in_multiples_and_no_further_than_asked(
 @pytest.mark.parametrize(("width", "multiple", "step"), [(256, 16, 16), (32, 16, 8), (8, 16, 2), (3, 4, 1)])
 def test_narrow_layers_keep_steps_to_choose_from(width: int, multiple: int, step: int) -> None:
     assert step_of(width, multiple) == step
+    assert step_of(width, multiple, least=multiple) == multiple
+
+
+@pytest.mark.parametrize("left", [4, 8, 12, 20])
+def test_a_channel_that_is_several_values_elsewhere_is_one_however_many_are_left(left: int) -> None:
+    anatomy, normal, _ = _anatomy("starnet")
+    channels = Channels(anatomy, normal[:1])
+    before = {g.root: g.width for g in channels.groups()}
+    linear = "made.decoder.body.0"
+    group = next(g for g in channels.groups() if any(m.name == linear and m.outputs for m in g.members))
+    channels.prune(group, list(range(group.width - left)))
+    assert {g.root: g.width for g in channels.groups()} == {**before, group.root: left}
