@@ -17,8 +17,8 @@ from edge_ad.detectors.starnet.network import Decoder, Encoder, Front, Reconstru
 
 STEPS = 3000  # of the recovery: a step takes milliseconds
 WITHOUT = (
-    "The score is the Mahalanobis distance of the features, which asks nothing of the networks: a board's image has none "
-    "of them, pruned or not."
+    "The score is the Mahalanobis distance of the features, which asks nothing of the networks: a board's image has "
+    "neither, pruned or not."
 )
 LEAST_STEP = 4  # channels that boards compute at once in 16 bits: two cost them more than four
 
