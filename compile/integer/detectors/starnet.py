@@ -43,8 +43,8 @@ def lower(material: Material) -> BoardForm:
 
     def emit_networks(builder: Builder) -> None:
         source = builder.input(networks.input)
-        made = networks.emit_encoder(builder, source)
-        made["mahalanobis"] = networks.emit_distance(builder, source)
+        distance = networks.emit_distance(builder, source)
+        made = {**networks.emit_encoder(builder, source), "mahalanobis": distance}
         made[RECONSTRUCTION] = networks.emit_decoder(builder, made["mean"])
         for name, port in ports.items():
             builder.output(port, made[name])
@@ -139,8 +139,9 @@ def _scored(networks: Networks16, fitted: HeadSpec, notes: tuple[str, ...]) -> B
 
     def emit_all(builder: Builder) -> None:
         source = builder.input(networks.input)
-        found = {} if head.figure == "mahalanobis" else _bounds(builder, networks, head, source)
-        found["mahalanobis"] = networks.emit_distance(builder, source)
+        found = {"mahalanobis": networks.emit_distance(builder, source)}  # first, so that the input need not stay
+        if head.figure != "mahalanobis":
+            found |= _bounds(builder, networks, head, source)
         score = builder.buffer(SCORE_PORT.nbytes)
         record = replace(head.score, input=found[head.figure], output=score)
         builder.step(record, reads=[found[head.figure]], writes=[score])
