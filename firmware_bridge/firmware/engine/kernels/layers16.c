@@ -27,6 +27,14 @@ static EDGE_NOINLINE void standardise(const int16_t *x, int32_t n, int32_t offse
     }
 }
 
+/* The same for any scale. */
+static EDGE_RARE void standardise_any(const int16_t *x, int32_t n, int32_t offset, int32_t multiplier, int32_t shift,
+                                      int16_t *output, int32_t step)
+{
+    for (const int16_t *const end = x + n; x != end; output += step)
+        *output = edge_int16(edge_scale_long(*x++ * 256 - offset, multiplier, shift));
+}
+
 void edge_run_standardise16(const edge_model *m, const edge_standardise16 *p)
 {
     const int16_t *input = edge_at(m, p->input);
@@ -34,11 +42,8 @@ void edge_run_standardise16(const edge_model *m, const edge_standardise16 *p)
     const int32_t *shift = multiplier + p->channels;
     for (int32_t c = 0; c < p->channels; c++, input += p->size) {
         int16_t *output = (int16_t *)edge_to(m, p->output) + c;
-        if (shift[c] < -1)
-            standardise(input, p->size, offset[c], multiplier[c], shift[c], output, p->channels);
-        else
-            for (int32_t i = 0; i < p->size; i++, output += p->channels)
-                *output = edge_int16(edge_scale_long(input[i] * 256 - offset[c], multiplier[c], shift[c]));
+        (shift[c] < -1 ? standardise : standardise_any)(input, p->size, offset[c], multiplier[c], shift[c], output,
+                                                        p->channels);
     }
 }
 
@@ -75,7 +80,7 @@ static edge_scaling16 scaling_of(const edge_model *m, const layer *p)
     return edge_scaling16_of(edge_at(m, p->channels), p->rows, p->shift, p->low, p->high);
 }
 
-static void copy(int16_t *to, const int16_t *from, int32_t n)
+static EDGE_NOINLINE void copy(int16_t *to, const int16_t *from, int32_t n)
 {
     for (; n >= 4; n -= 4, to += 4, from += 4)
         memcpy(to, from, 8);
@@ -121,8 +126,8 @@ static inline band band_of(const layer *p, const int16_t *image, int32_t y, int3
 
 /* The window of k_h x k_w pixels from column x of a band on: in the image itself where what of it lies inside is made of
  * whole runs, else gathered into `spare`. */
-static inline edge_window16 window_of(const layer *p, const band *at, const int16_t *image, int32_t x, int32_t k_h,
-                                      int32_t k_w, int16_t *spare)
+static EDGE_NOINLINE edge_window16 window_of(const layer *p, const band *at, const int16_t *image, int32_t x, int32_t k_h,
+                                             int32_t k_w, int16_t *spare)
 {
     const int32_t c = p->in_c, left = edge_clamp(-x, 0, k_w), end = edge_clamp(p->in_w - x, left, k_w);
     const int32_t row = k_w * c, before = left * c, length = (end - left) * c;

@@ -89,7 +89,7 @@ static __attribute__((naked, noinline)) void four_rows(const walk *at __attribut
 }
 
 /* One of `rows` rows of a group. */
-static uint32_t one_row(const edge_window16 *window, const uint32_t *w, int32_t rows, uint32_t sum)
+static EDGE_NOINLINE uint32_t one_row(const edge_window16 *window, const uint32_t *w, int32_t rows, uint32_t sum)
 {
     const int16_t *x = window->x;
     w += rows * window->first / EDGE_RUN16;
@@ -103,7 +103,7 @@ static uint32_t one_row(const edge_window16 *window, const uint32_t *w, int32_t 
 }
 
 /* Rows that `four_rows` does not take: what groups of four leave over, and all where scales are 1/4 and above. */
-static EDGE_NOINLINE void other_rows(const edge_window16 *window, const uint32_t *w, int32_t pairs, int32_t rows,
+static EDGE_RARE void other_rows(const edge_window16 *window, const uint32_t *w, int32_t pairs, int32_t rows,
                                      const edge_scaling16 *scaling, int32_t row, int16_t *output)
 {
     const edge_scaling16 s = *scaling; /* no store to output can change it */
