@@ -19,10 +19,8 @@ typedef int8_t edge_out;
 /* Keeps a kernel's inner loop in registers: inlined into a caller of many variables it would spill. */
 #if defined(__GNUC__)
 #define EDGE_NOINLINE __attribute__((noinline))
-#define EDGE_RARE __attribute__((noinline, cold)) /* of little use: as short as can be */
 #else
 #define EDGE_NOINLINE
-#define EDGE_RARE
 #endif
 
 /* Records of one layout are copied to serve code that they share. */

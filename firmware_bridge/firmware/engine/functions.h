@@ -32,6 +32,9 @@ static inline int64_t edge_scale_long(int32_t x, int32_t multiplier, int32_t shi
     return ((int64_t)x * multiplier + ((int64_t)1 << (total - 1))) >> total;
 }
 
+/* The same, out of line: where it is rare, since 64 bits take much code to shift. */
+int64_t edge_scale_rarely(int32_t x, int32_t multiplier, int32_t shift);
+
 /* edge_scale_long of many int16 values: of their product with the multiplier, raised by 14 bits, the upper 32 are
  * enough. */
 typedef struct {

@@ -31,7 +31,7 @@ static inline edge_scaling16 edge_scaling16_of(const int32_t *bias, int32_t rows
     return s;
 }
 
-/* What of a window lies in memory: `count` stretches of `runs` runs, `skip` values between the end of one and the next.
+/* What of a window lies in memory: `count` stretches of `runs` runs, none of them empty, `skip` values between the end of one and the next.
  * first, gap: values of a row of weights in front of the first stretch's, and between those of one and the next; whole
  * runs. x is aligned to 2 only. */
 typedef struct {
@@ -46,7 +46,7 @@ void edge_rows16(const edge_window16 *window, const int16_t *weights, int32_t de
 
 static inline int16_t edge_scale16(uint32_t sum, int32_t multiplier, const edge_scaling16 *s)
 {
-    const int64_t scaled = edge_scale_long((int32_t)sum, multiplier, s->shift);
+    const int64_t scaled = edge_scale_rarely((int32_t)sum, multiplier, s->shift);
     return (int16_t)(scaled < s->low ? s->low : scaled > s->high ? s->high : scaled);
 }
 

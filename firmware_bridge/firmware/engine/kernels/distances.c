@@ -93,7 +93,7 @@ bool edge_check_two_sided(const edge_model *m, const edge_two_sided *p)
 void edge_run_two_sided(const edge_model *m, const edge_two_sided *p)
 {
     const int32_t off = difference(*(const int32_t *)edge_at(m, p->input), p->centre);
-    const int64_t score = off >= 0 ? edge_scale_long(off, p->above_multiplier, p->above_shift)
-                                   : edge_scale_long(-off, p->below_multiplier, p->below_shift);
+    const int64_t score = off >= 0 ? edge_scale_rarely(off, p->above_multiplier, p->above_shift)
+                                   : edge_scale_rarely(-off, p->below_multiplier, p->below_shift);
     *(int32_t *)edge_to(m, p->output) = edge_int32(score);
 }

@@ -3,6 +3,8 @@
 
 #include "../fixed.h"
 
+int64_t edge_scale_rarely(int32_t x, int32_t multiplier, int32_t shift) { return edge_scale_long(x, multiplier, shift); }
+
 static int32_t leading_zeros(uint64_t x)
 {
     int32_t count = 0;

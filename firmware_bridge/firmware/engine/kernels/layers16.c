@@ -28,11 +28,11 @@ static EDGE_NOINLINE void standardise(const int16_t *x, int32_t n, int32_t offse
 }
 
 /* The same for any scale. */
-static EDGE_RARE void standardise_any(const int16_t *x, int32_t n, int32_t offset, int32_t multiplier, int32_t shift,
+static EDGE_NOINLINE void standardise_any(const int16_t *x, int32_t n, int32_t offset, int32_t multiplier, int32_t shift,
                                       int16_t *output, int32_t step)
 {
     for (const int16_t *const end = x + n; x != end; output += step)
-        *output = edge_int16(edge_scale_long(*x++ * 256 - offset, multiplier, shift));
+        *output = edge_int16(edge_scale_rarely(*x++ * 256 - offset, multiplier, shift));
 }
 
 void edge_run_standardise16(const edge_model *m, const edge_standardise16 *p)
@@ -94,51 +94,39 @@ static void zero(int16_t *to, int32_t n)
         *to++ = 0;
 }
 
-/* The window of k_h x k_w pixels from (y, x) on, zeros where it leaves the image. */
-static EDGE_NOINLINE void gather(const layer *p, const int16_t *image, int32_t y, int32_t x, int32_t k_h, int32_t k_w,
-                                 int16_t *to)
-{
-    const int32_t c = p->in_c, first = edge_clamp(-x, 0, k_w), end = edge_clamp(p->in_w - x, first, k_w);
-    for (int32_t ky = 0; ky < k_h; ky++, y++, to += k_w * c) {
-        if (y < 0 || y >= p->in_h || first == end) {
-            zero(to, k_w * c);
-            continue;
-        }
-        zero(to, first * c);
-        copy(to + first * c, image + (y * p->in_w + x + first) * c, (end - first) * c);
-        zero(to + end * c, (k_w - end) * c);
-    }
-}
-
 /* What of the rows of windows from row y on lies in the image: `count` rows, the first one at `x` (its pixel in column
  * 0), `above` values of a window in front of it. */
 typedef struct {
     const int16_t *x;
-    int32_t y, count, above;
+    int32_t count, above;
 } band;
 
 static inline band band_of(const layer *p, const int16_t *image, int32_t y, int32_t k_h, int32_t k_w)
 {
     const int32_t top = edge_clamp(-y, 0, k_h), end = edge_clamp(p->in_h - y, top, k_h);
-    const band found = {top < end ? image + (y + top) * p->in_w * p->in_c : image, y, end - top, top * k_w * p->in_c};
+    const band found = {top < end ? image + (y + top) * p->in_w * p->in_c : image, end - top, top * k_w * p->in_c};
     return found;
 }
 
 /* The window of k_h x k_w pixels from column x of a band on: in the image itself where what of it lies inside is made of
  * whole runs, else gathered into `spare`. */
-static EDGE_NOINLINE edge_window16 window_of(const layer *p, const band *at, const int16_t *image, int32_t x, int32_t k_h,
-                                             int32_t k_w, int16_t *spare)
+static EDGE_NOINLINE edge_window16 window_of(const layer *p, const band *at, int32_t x, int32_t k_h, int32_t k_w,
+                                             int16_t *spare)
 {
     const int32_t c = p->in_c, left = edge_clamp(-x, 0, k_w), end = edge_clamp(p->in_w - x, left, k_w);
-    const int32_t row = k_w * c, before = left * c, length = (end - left) * c;
-    if ((row | before | length) % EDGE_RUN16) {
-        gather(p, image, at->y, x, k_h, k_w, spare);
-        const edge_window16 gathered = {spare, 1, (int32_t)(whole_runs((uint64_t)(k_h * row)) / EDGE_RUN16), 0, 0, 0};
-        return gathered;
+    const int32_t row = k_w * c, before = left * c, length = (end - left) * c, line = p->in_w * c, size = k_h * row;
+    const int32_t count = length ? at->count : 0;
+    const int16_t *pixel = count ? at->x + (x + left) * c : at->x;
+    if (!((row | before | length) % EDGE_RUN16)) {
+        const edge_window16 found = {pixel, count, length / EDGE_RUN16, line - length, at->above + before, row - length};
+        return found;
     }
-    const edge_window16 found = {length ? at->x + (x + left) * c : at->x, at->count, length / EDGE_RUN16,
-                                 p->in_w * c - length, at->above + before, row - length};
-    return found;
+    if (count * length < size)
+        zero(spare, size);
+    for (int32_t i = 0; i < count; i++)
+        copy(spare + at->above + i * row + before, pixel + i * line, length);
+    const edge_window16 gathered = {spare, 1, (int32_t)(whole_runs((uint64_t)size) / EDGE_RUN16), 0, 0, 0};
+    return gathered;
 }
 
 bool edge_check_convolution16(const edge_model *m, const edge_convolution16 *p)
@@ -157,7 +145,7 @@ void edge_run_convolution16(const edge_model *m, const edge_convolution16 *p)
     for (int32_t i = 0, y = -p->pad; i < p->out_h; i++, y += p->stride) {
         const band at = band_of(common, input, y, p->k_h, p->k_w);
         for (int32_t j = 0, x = -p->pad; j < p->out_w; j++, x += p->stride, output += p->rows) {
-            const edge_window16 window = window_of(common, &at, input, x, p->k_h, p->k_w, spare);
+            const edge_window16 window = window_of(common, &at, x, p->k_h, p->k_w, spare);
             edge_rows16(&window, weights, depth, p->rows, &scaling, output);
         }
     }
@@ -184,7 +172,7 @@ void edge_run_doubling16(const edge_model *m, const edge_doubling16 *p)
         const edge_scaling16 scaling = {all.bias + from, all.multipliers + from, all.shift, all.low, all.high, all.kept};
         const band at = band_of(p, input, i - 1, 2, 2);
         for (int32_t j = 0; j <= p->in_w; j++) {
-            const edge_window16 window = window_of(p, &at, input, j - 1, 2, 2, spare);
+            const edge_window16 window = window_of(p, &at, j - 1, 2, 2, spare);
             edge_rows16(&window, weights + from * depth, depth, to - from, &scaling, made + from);
             /* Two pixels of a row lie side by side; at a border there is one of them. */
             const int32_t first = j ? 0 : c, end = j < p->in_w ? 2 * c : c;

@@ -89,7 +89,7 @@ static __attribute__((naked, noinline)) void four_rows(const walk *at __attribut
 }
 
 /* One of `rows` rows of a group. */
-static EDGE_NOINLINE uint32_t one_row(const edge_window16 *window, const uint32_t *w, int32_t rows, uint32_t sum)
+static __attribute__((noinline, cold)) uint32_t one_row(const edge_window16 *window, const uint32_t *w, int32_t rows, uint32_t sum)
 {
     const int16_t *x = window->x;
     w += rows * window->first / EDGE_RUN16;
@@ -102,8 +102,8 @@ static EDGE_NOINLINE uint32_t one_row(const edge_window16 *window, const uint32_
     return sum;
 }
 
-/* Rows that `four_rows` does not take: what groups of four leave over, and all where scales are 1/4 and above. */
-static EDGE_RARE void other_rows(const edge_window16 *window, const uint32_t *w, int32_t pairs, int32_t rows,
+/* Rows that `four_rows` does not take, which are few, so that size counts (cold): what groups of four leave over, and all where scales are 1/4 and above. */
+static __attribute__((noinline, cold)) void other_rows(const edge_window16 *window, const uint32_t *w, int32_t pairs, int32_t rows,
                                      const edge_scaling16 *scaling, int32_t row, int16_t *output)
 {
     const edge_scaling16 s = *scaling; /* no store to output can change it */
@@ -122,7 +122,7 @@ void edge_rows16(const edge_window16 *window, const int16_t *weights, int32_t de
     const int32_t pairs = depth >> 1, down = -1 - s->shift, fours = down > 0 ? rows & ~3 : 0;
     if (fours) {
         const int32_t *bias = s->bias;
-        const walk at = {window->x, window->runs ? window->count : 0, (window->runs + 3) >> 2,
+        const walk at = {window->x, window->count, (window->runs + 3) >> 2,
                          PAIR_BYTES * (-window->runs & 3), 2 * window->skip, 8 * window->gap,
                          (int32_t)((const char *)s->multipliers - (const char *)bias), 1 << (down - 1), down,
                          s->kept == EDGE_KEPT_HIDDEN};
