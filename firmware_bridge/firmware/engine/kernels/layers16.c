@@ -97,7 +97,8 @@ static EDGE_NOINLINE void gather(const layer *p, const int16_t *image, int32_t y
 bool edge_check_convolution16(const edge_model *m, const edge_convolution16 *p)
 {
     return layer_ok(m, (const layer *)p, edge_extent(p->out_h, p->out_w, p->rows, 1), p->k_h, p->k_w, 0) &&
-           edge_walk_ok(p->out_h, p->stride, p->k_h, 1, p->pad) && edge_walk_ok(p->out_w, p->stride, p->k_w, 1, p->pad);
+           edge_walk_ok(p->out_h, p->stride, p->k_h, 1, p->pad_top) &&
+           edge_walk_ok(p->out_w, p->stride, p->k_w, 1, p->pad_left);
 }
 
 void edge_run_convolution16(const edge_model *m, const edge_convolution16 *p)
@@ -107,8 +108,8 @@ void edge_run_convolution16(const edge_model *m, const edge_convolution16 *p)
     const int16_t *input = edge_at(m, p->input), *weights = edge_at(m, p->weights);
     int16_t *window = edge_to(m, p->scratch), *output = edge_to(m, p->output);
     const int32_t depth = (int32_t)whole_runs((uint64_t)(p->k_h * p->k_w * p->in_c));
-    for (int32_t i = 0, y = -p->pad; i < p->out_h; i++, y += p->stride)
-        for (int32_t j = 0, x = -p->pad; j < p->out_w; j++, x += p->stride, output += p->rows) {
+    for (int32_t i = 0, y = -p->pad_top; i < p->out_h; i++, y += p->stride)
+        for (int32_t j = 0, x = -p->pad_left; j < p->out_w; j++, x += p->stride, output += p->rows) {
             gather(common, input, y, x, p->k_h, p->k_w, window);
             edge_rows16(window, weights, depth, p->rows, &scaling, output);
         }
