@@ -55,9 +55,7 @@ class Core:
         for index in self.graph.outputs:
             convolution_behind(draft, self.graph, index)
         made = [gives_int16(draft, end.node, end.scale, end.limits) for end in ends]
-        mixed = Mixed(
-            self.quantized.content, self.with_kept(draft.graph(self.graph.inputs, made)).graph
-        )
+        mixed = Mixed(self.quantized.content, self.with_kept(draft.graph(self.graph.inputs, made)).graph)
         return lambda given: [found[0].astype(np.int16) for found in mixed.run([given], made)]
 
     def _straight(self, given: Array, ends: Sequence[End]) -> list[npt.NDArray[np.int16]]:

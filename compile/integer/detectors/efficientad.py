@@ -107,7 +107,9 @@ def _form(core: Core, given: PortSpec, differences: list[_Difference], head: _Su
         return _form(core, given, differences, _sum(fitted, maps.scale))
 
     outputs = {MAPS: maps} if head is None else {MAPS: maps, SCORE: score}
-    return BoardForm(given, outputs, emit, reference, finish, notes=(_told(graph, differences, maps), *made.notes))
+    return BoardForm(
+        given, outputs, emit, reference, finish, notes=(_told(graph, differences, maps), *made.notes)
+    )
 
 
 def _told(graph: Graph, differences: list[_Difference], maps: PortSpec) -> str:

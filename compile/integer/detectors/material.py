@@ -51,9 +51,7 @@ class Material:
         if not self.keep:
             return {}
         content = litert_stages.core(self.captured, self.staged, None)
-        return kept_layers(
-            content, self.core.graph, layers_of(self.captured), self.keep, MAIN, self.target
-        )
+        return kept_layers(content, self.core.graph, layers_of(self.captured), self.keep, MAIN, self.target)
 
     @property
     def by_litert(self) -> bool:

@@ -51,7 +51,7 @@ def kept_layers(
     graph = parse_tflite(content, where="the network's float form", floats=True)
     found = {layer.name: node for layer, node in _found(graph, layers, network, target)}
     numbers = [node.index for _, node in _found(quantized, layers, network, target)]
-    places = {name: number for name, number in zip(found, numbers, strict=True)}
+    places = dict(zip(found, numbers, strict=True))
     made = {}
     for layer in kept:
         node = found.get(layer.name)
@@ -65,9 +65,7 @@ def kept_layers(
     return made
 
 
-def _found(
-    graph: Graph, layers: Sequence[Layer], network: str, target: str
-) -> list[tuple[Layer, Node]]:
+def _found(graph: Graph, layers: Sequence[Layer], network: str, target: str) -> list[tuple[Layer, Node]]:
     """Layers with weights, and their nodes."""
     kinds = [node.kind for node in graph.nodes]
     return [(layer, graph.nodes[at]) for layer, at in with_weights(kinds, layers, network, target)]

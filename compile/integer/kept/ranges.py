@@ -1,8 +1,8 @@
 """The steps of int16 tensors that stand in for INT8 ones.
 
 What is only moved, pooled or put together keeps its steps, so tensors that such nodes join share them. A step is a
-sixteenth of the coarsest INT8 step among them: 12 bits over what calibration saw; where a layer gives the tensor there is
-room for four times that, so that what is far off is not cut off. Each bit more would be one less of the next layer's
+sixteenth of the coarsest INT8 step among them: 12 bits over what calibration saw. Where a layer gives the tensor there
+is room for four times that, so that what is far off is not cut off. Each bit more would be one less of the next layer's
 weights, since no sum of 32 bits may overflow: both have about 12.
 """
 
@@ -35,9 +35,7 @@ def carried(tensors: Sequence[Tensor], node: Node) -> list[int]:
     return [i for i in node.inputs if i >= 0 and tensors[i].data is None]
 
 
-def ranges(
-    tensors: Sequence[Tensor], nodes: Sequence[Node], fixed: Mapping[int, Range]
-) -> dict[int, Range]:
+def ranges(tensors: Sequence[Tensor], nodes: Sequence[Node], fixed: Mapping[int, Range]) -> dict[int, Range]:
     """The range of each INT8 tensor's int16 one. fixed: of those that exist beside it."""
     root = list(range(len(tensors)))
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from edge_ad.compile.integer.int16 import int16_of, pads_around
 from edge_ad.compile.integer.graph import NO_NODE, Array, Graph, Node
+from edge_ad.compile.integer.int16 import int16_of, pads_around
 from edge_ad.compile.integer.kept.subfile import Subfile
 from edge_ad.compile.integer.operators.convolution import LIMITS, PADS
 from edge_ad.compile.integer.operators.resize import resize_tables
@@ -24,8 +24,7 @@ Values = dict[int, Array]
 
 @dataclass
 class Mixed:
-    """content: the INT8 file that `graph` was made of; the graph's nodes are the file's, or have their definition here.
-    """
+    """content: the INT8 file that `graph` was made of. The graph's nodes are the file's, or have a definition here."""
 
     content: bytes
     graph: Graph

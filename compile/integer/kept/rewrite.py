@@ -31,7 +31,7 @@ class Rewritten:
 
 
 def rewritten(graph: Graph, kept: Layers, target: str) -> Rewritten:
-    """`graph` with the layers `kept` in 16 bits; all others as they are, but that a layer before a kept one gives int16.
+    """`graph` with the layers `kept` in 16 bits; others stay, but that one before a kept layer gives int16.
 
     An output of int16 (see `detectors.images.gives_int16`) stays one where its layer is kept. Raises TargetError for a
     layer whose sums are too coarse for what it gives.
@@ -102,7 +102,12 @@ class _Writer:
     def _source(self, node: Node) -> tuple[int, tuple[int, int] | None]:
         """What a kept layer takes, and the padding of a PAD before it that it does itself."""
         before = self.writers.get(node.inputs[0])
-        if before is None or node.kind != "CONV_2D" or node.options["padding"] != VALID or PADS in node.options:
+        if (
+            before is None
+            or node.kind != "CONV_2D"
+            or node.options["padding"] != VALID
+            or PADS in node.options
+        ):
             return node.inputs[0], None
         pads = pads_of(self.graph.tensors, before)
         return (node.inputs[0], None) if pads is None else (before.inputs[0], pads)
@@ -131,7 +136,9 @@ class _Writer:
         """Whether an INT8 layer's sums, of 32 bits, stay so at the steps of its int16 result."""
         source, weights = (self.graph.tensors[index] for index in node.inputs[:2])
         assert weights.data is not None
-        bias = self.graph.tensors[node.inputs[2]].data if len(node.inputs) > 2 and node.inputs[2] >= 0 else None
+        bias = (
+            self.graph.tensors[node.inputs[2]].data if len(node.inputs) > 2 and node.inputs[2] >= 0 else None
+        )
         sums = 255 * np.abs(weights.data.astype(np.int64)).reshape(len(weights.data), -1).sum(1)
         largest = int(sums.max()) + (0 if bias is None else int(np.abs(bias.astype(np.int64)).max()))
         ratio = source.scale * max(weights.scales) / self.ranges[node.outputs[0]].unit
@@ -168,7 +175,9 @@ class _Writer:
             return folded or node.options[PADS]
         shape, taps = (self.graph.tensors[i].shape[1:3] for i in node.inputs[:2])
         stride = node.options["strideH"]
-        top, left = (padding(node.options["padding"], n, k, stride, 1)[1] for n, k in zip(shape, taps, strict=True))
+        top, left = (
+            padding(node.options["padding"], n, k, stride, 1)[1] for n, k in zip(shape, taps, strict=True)
+        )
         return top, left
 
     def _coarse(self, index: int) -> bool:

@@ -1,7 +1,7 @@
 """Operators of our own of layers in 16 bits: tensors int16 without a zero point, value = scale * integer.
 
-What they compute stands in edge_ad/runtime/integer: layers16.py, wider.py, narrow.py. A graph has them as nodes of kinds
-in small letters; pooling, moves and RESIZE_NEAREST_NEIGHBOR of int16 keep the kinds of .tflite files.
+What they compute stands in edge_ad/runtime/integer: layers16.py, wider.py, narrow.py. A graph has them as nodes of
+kinds in small letters; pooling, moves and RESIZE_NEAREST_NEIGHBOR of int16 keep the kinds of .tflite files.
 """
 
 from __future__ import annotations

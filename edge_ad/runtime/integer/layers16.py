@@ -52,8 +52,8 @@ def convolution16(
 ) -> Int64:  # fmt: skip
     """x (H, W, C) with weights (rows, k_h, k_w, C) to (out_h, out_w, rows); zeros outside the image.
 
-    pad: rows above and columns to the left, one number where they are as many; out: pixels of the output, by default as many as a padding of that on
-    all sides gives.
+    pad: rows above and columns to the left, one number where they are as many; out: pixels of the output, by default
+    as many as a padding of that on all sides gives.
     """
     rows, k_h, k_w, _ = weights.shape
     h, w, _ = x.shape
