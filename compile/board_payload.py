@@ -69,6 +69,7 @@ def lower(
     form = board_detector(captured.detector, target).lower(material)
     ranges = f"Ranges from {calibration.count} normal {captured.input.noun}s"
     how = _BY_LITERT if material.by_litert else form.ranges
+    how += ", but for the layers that are kept" if kept and material.by_litert else ""
     decisions = [f"{ranges}{'; ' if how else ''}{how}.", *told_layers(kept, "16 bits"), *form.notes]
     names = tuple(layer.name for layer in kept)
     return replace(_lowered(form, decisions, stripes), kept=names)

@@ -96,10 +96,11 @@ def find_plan(
 
     found = cheapest(units, measure, tolerance)
     if found.kept is None:
+        float_too = ", or compile with --precision fp32" if "fp32" in target.precisions else ""
         raise QualityError(
             f"no set of layers in higher precision holds {tolerance}: with all of them it is "
             f"{found.steps[-1].agreement.drift:.3g} and {found.steps[-1].agreement.auroc_drop:.3g}",
-            where=target.name, hint="allow more (--max-score-drift), or compile with --precision fp32",
+            where=target.name, hint="allow more (--max-score-drift)" + float_too,
         )  # fmt: skip
     return _plan(found, units, total, tolerance, inputs.taken(detector.input))
 

@@ -81,7 +81,9 @@ def test_any_layers_of_any_network_are_their_definition_whole_and_in_stripes() -
         assert kinds.count("convolution16") <= len(nodes)
         done += kinds.count("convolution16")
         cut += any(region.stripes > 1 for region in regions)
-        straight += any(n.kind == "CONV_2D" and made.tensors[n.outputs[0]].dtype == np.int16 for n in made.nodes)
+        straight += any(
+            n.kind == "CONV_2D" and made.tensors[n.outputs[0]].dtype == np.int16 for n in made.nodes
+        )
     assert done > 120 and cut > 60 and straight > 20, "the networks say little"
 
 
