@@ -36,8 +36,8 @@ from edge_ad.runtime.golden import make_golden
 MODEL = "model.bin"
 BASIS = "the operators' integer definitions and LiteRT's reference kernels, to the bit"
 _BY_LITERT = (
-    "the network in the middle is the INT8 file that target litert runs, what comes before and after it computes in "
-    "integers wide enough to be exact"
+    "the network in the middle is the INT8 file that target litert runs{but}, what comes before and after it computes "
+    "in integers wide enough to be exact"
 )
 _TRIED = 4  # calibration inputs to quantize a preset with that is only asked whether it would fit
 
@@ -68,8 +68,8 @@ def lower(
     material = Material(captured, calibration, target, kept)
     form = board_detector(captured.detector, target).lower(material)
     ranges = f"Ranges from {calibration.count} normal {captured.input.noun}s"
-    how = _BY_LITERT if material.by_litert else form.ranges
-    how += ", but for the layers that are kept" if kept and material.by_litert else ""
+    but = " but for the layers that are kept" if kept else ""
+    how = _BY_LITERT.format(but=but) if material.by_litert else form.ranges
     decisions = [f"{ranges}{'; ' if how else ''}{how}.", *told_layers(kept, "16 bits"), *form.notes]
     names = tuple(layer.name for layer in kept)
     return replace(_lowered(form, decisions, stripes), kept=names)
