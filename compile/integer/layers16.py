@@ -86,8 +86,8 @@ class Layer16:
             out_h, out_w = self.out_shape[:2] if self.kind == "convolution" else (1, 1)
             taps, stride, pad = (_KERNEL, _STRIDE, _PAD) if self.kind == "convolution" else (1, 1, 0)
             record = Convolution16(
-                **common, out_h=out_h, out_w=out_w, k_h=taps, k_w=taps, stride=stride, pad_top=pad,
-                pad_left=pad,  # type: ignore[arg-type]
+                **common, out_h=out_h, out_w=out_w, k_h=taps, k_w=taps, stride=stride,  # type: ignore[arg-type]
+                pad_top=pad, pad_left=pad,
             )  # fmt: skip
             results = out_h * out_w * rows
         builder.program.parameters += self.weights.size + rows

@@ -137,7 +137,7 @@ def _node(index: int, operator: Any, codes: Any, kinds: dict[int, str]) -> Node:
 
 
 def _check(graph: Graph, where: str, floats: bool) -> None:
-    """Indices in range, each tensor written once, before it is read. Activations are INT8 with one scale if not `floats`."""
+    """Indices in range, each tensor written once, before it is read; activations INT8 with one scale if not floats."""
     n = len(graph.tensors)
     written = {t.index for t in graph.tensors if t.data is not None} | set(graph.inputs)
     for node in graph.nodes:

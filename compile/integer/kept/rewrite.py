@@ -263,8 +263,5 @@ class _Writer:
 def _clamped(result: Range, activation: int) -> Range:
     """With a fused activation, as of LiteRT's schema."""
     low, high = _CLAMPS.get(activation, (-math.inf, math.inf))
-    unit = result.unit
-    return Range(
-        unit, max(result.low, low if low == -math.inf else round(low / unit)),
-        min(result.high, high if high == math.inf else round(high / unit)),
-    )  # fmt: skip
+    steps = (max(result.low, low / result.unit), min(result.high, high / result.unit))
+    return Range(result.unit, *(round(step) for step in steps))
