@@ -123,7 +123,7 @@ def require_fit(
         if over := target.fit(image, image.program.parameters).over:
             raise BudgetError(
                 f"the detector does not fit: {'; '.join(over)}", where=target.name,
-                hint=_what_would(captured, calibration, target),
+                hint=("keep fewer layers; " if lowered.kept else "") + _what_would(captured, calibration, target),
             )  # fmt: skip
 
 

@@ -92,7 +92,7 @@ def test_the_mean_is_exact_and_halves_go_away_from_zero() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [{"k_h": 0}, {"k_h": (1 << 14) + 1}, {"k_h": 1 << 8, "k_w": 1 << 8}, {"stride_w": 0},
-     {"pad_top": 2}, {"out_h": 9}, 
+     {"pad_top": 2}, {"out_h": 9},
      {"input": 1}, {"output": 1}, {"channels": 0}, {"channels": 3},
      {"batch": 2}],
 )  # fmt: skip
