@@ -64,12 +64,12 @@ static edge_scaling16 scaling_of(const edge_model *m, const layer *p)
 
 static void copy(int16_t *to, const int16_t *from, int32_t n)
 {
-    for (; n >= 8; n -= 8, to += 8, from += 8)
+    for (int32_t i = n / 8; i > 0; i--, to += 8, from += 8)
         memcpy(to, from, 16);
-    for (; n >= 2; n -= 2, to += 2, from += 2)
+    for (int32_t i = n % 8 / 2; i > 0; i--, to += 2, from += 2)
         memcpy(to, from, 4);
-    while (n-- > 0)
-        *to++ = *from++;
+    if (n & 1) /* by a loop that counts n down, GCC 12 copies one more on Cortex-M55 when it compiles for size */
+        *to = *from;
 }
 
 static void zero(int16_t *to, int32_t n)
