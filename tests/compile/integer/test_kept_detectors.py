@@ -155,3 +155,11 @@ def test_what_no_board_keeps_is_named() -> None:
 def test_detectors_that_have_16_bits_anyway_say_so(kind: str, reason: str) -> None:
     with pytest.raises(TargetError, match=rf"cortex-m4: cannot keep the layer mixers\.0 .*{reason}"):
         board_payload.require_keep(prunable.make(kind), "cortex-m4", ("mixers.0",))
+
+
+def test_the_report_says_what_is_the_int8_file_and_what_is_not() -> None:
+    one = case("efficientad")
+    for keep, but in (((), "runs, what"), (("difference",), "runs but for the layers that are kept, what")):
+        lowered = board_payload.lower(one.captured, one.calibration, "posix", keep, stripes=False)
+        assert f"the INT8 file that target litert {but}" in lowered.decisions[0]
+        assert lowered.kept == keep
