@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from edge_ad.bundle.manifest import Golden, HeadSpec, InputSpec, Payload, Thresholds
 from edge_ad.bundle.names import shown
+from edge_ad.compile import litert_stages
 from edge_ad.compile.capture import Captured, unexported
 from edge_ad.compile.cost import Cost
 from edge_ad.compile.integer.detectors import board_detector
@@ -21,9 +22,13 @@ from edge_ad.compile.integer.detectors.form import (
 )
 from edge_ad.compile.integer.detectors.material import Material
 from edge_ad.compile.integer.image import Image
+from edge_ad.compile.integer.kept import keepable
 from edge_ad.compile.integer.monitor import monitor_of
 from edge_ad.compile.integer.smaller import told
+from edge_ad.compile.layers import MAIN, Layer, chosen, layers_of
+from edge_ad.compile.layers import told as told_layers
 from edge_ad.compile.target import Calibration, ImageTarget, Lowered
+from edge_ad.detectors.base import Detector
 from edge_ad.errors import BudgetError, TargetError
 from edge_ad.runtime.engines.base import Engine, Tensor
 from edge_ad.runtime.golden import make_golden
@@ -31,8 +36,8 @@ from edge_ad.runtime.golden import make_golden
 MODEL = "model.bin"
 BASIS = "the operators' integer definitions and LiteRT's reference kernels, to the bit"
 _BY_LITERT = (
-    "the network in the middle is the INT8 file that target litert runs, what comes before and after it computes in "
-    "integers wide enough to be exact"
+    "the network in the middle is the INT8 file that target litert runs{but}, what comes before and after it computes "
+    "in integers wide enough to be exact"
 )
 _TRIED = 4  # calibration inputs to quantize a preset with that is only asked whether it would fit
 
@@ -46,43 +51,65 @@ class BoardPayload:
     image: Image
 
 
-def lower(captured: Captured, calibration: Calibration | None, target: str) -> Lowered:
-    """The detector's form without its head, as an image for this machine. Raises TargetError for a detector or an
-    operator that no board takes."""
+def lower(
+    captured: Captured, calibration: Calibration | None, target: str, keep: tuple[str, ...] = (), *,
+    stripes: bool = True,
+) -> Lowered:  # fmt: skip
+    """The detector's form without its head, as an image for this machine. keep: layers, or modules around them, that
+    stay in 16 bits. stripes: of `Builder`.
+
+    Raises TargetError for a detector, an operator or a kept layer that no board takes, UsageError for a layer that is
+    not there.
+    """
     assert captured.detector is not None and calibration is not None
-    material = Material(captured, calibration, target)
+    if keep:
+        require_keep(captured.detector, target, keep)
+    kept = tuple(chosen(layers_of(captured), keep, target))
+    material = Material(captured, calibration, target, kept)
     form = board_detector(captured.detector, target).lower(material)
     ranges = f"Ranges from {calibration.count} normal {captured.input.noun}s"
-    how = _BY_LITERT if material.by_litert else form.ranges
-    decisions = [f"{ranges}{'; ' if how else ''}{how}.", *form.notes]
-    return _lowered(form, decisions)
+    but = " but for the layers that are kept" if kept else ""
+    how = _BY_LITERT.format(but=but) if material.by_litert else form.ranges
+    decisions = [f"{ranges}{'; ' if how else ''}{how}.", *told_layers(kept, "16 bits"), *form.notes]
+    names = tuple(layer.name for layer in kept)
+    return replace(_lowered(form, decisions, stripes), kept=names)
 
 
-def refuse_keep(target: str, names: Sequence[str] = ()) -> None:
-    """Raises TargetError: which layers of a board's form have 16 bits is settled by the detector's kernels."""
-    what = f"the layer{'s' if len(names) > 1 else ''} {', '.join(map(shown, names))}" if names else "layers"
-    raise TargetError(
-        f"cannot keep {what} in higher precision: boards compute convolutions and fully connected layers in INT8, but "
-        "for TSPulse's sums and STARNet's networks, which have 16 bits anyway",
-        where=target, hint="leave --keep away for boards",
-    )  # fmt: skip
+def require_keep(detector: Detector, target: str, names: Sequence[str] = ()) -> None:
+    """Raises TargetError for a detector of which no layer can be kept in 16 bits by name."""
+    if settled := board_detector(detector, target).settled:
+        what = (
+            f"the layer{'s' if len(names) > 1 else ''} {', '.join(map(shown, names))}" if names else "layers"
+        )
+        raise TargetError(
+            f"cannot keep {what} in higher precision: {settled}", where=target,
+            hint="leave --keep away for boards",
+        )  # fmt: skip
 
 
-def _lowered(form: BoardForm, decisions: list[str]) -> Lowered:
-    image = form.image("plain")
+def keepable_layers(captured: Captured, target: str) -> list[Layer]:
+    """The layers that boards can keep in 16 bits. Raises TargetError as `require_keep`."""
+    assert captured.detector is not None
+    require_keep(captured.detector, target)
+    content = litert_stages.core(captured, litert_stages.stages_of(captured, target), None)
+    return keepable(content, layers_of(captured), MAIN, target)
+
+
+def _lowered(form: BoardForm, decisions: list[str], stripes: bool) -> Lowered:
+    image = form.image("plain", stripes=stripes)
     cost = Cost(image.macs, image.program.parameters, image.plan.size)
     return Lowered(
         "int8", {MODEL: image.content}, MODEL, cost, decisions, {}, form.options(), engine="image", board=form
     )
 
 
-def finish(lowered: Lowered, head: HeadSpec) -> tuple[Lowered, HeadSpec]:
+def finish(lowered: Lowered, head: HeadSpec, *, stripes: bool = True) -> tuple[Lowered, HeadSpec]:
     """With its fitted head: the image gives the score, and the head is its value."""
     assert lowered.board is not None
     form = lowered.board.finish(head)
-    return _lowered(form, [*lowered.decisions, *form.notes[len(lowered.board.notes) :]]), score_head(
-        form, head
-    )
+    decisions = [*lowered.decisions, *form.notes[len(lowered.board.notes) :]]
+    finished = replace(_lowered(form, decisions, stripes), kept=lowered.kept)
+    return finished, score_head(form, head)
 
 
 def require_fit(
@@ -97,7 +124,7 @@ def require_fit(
         if over := target.fit(image, image.program.parameters).over:
             raise BudgetError(
                 f"the detector does not fit: {'; '.join(over)}", where=target.name,
-                hint=_what_would(captured, calibration, target),
+                hint=("keep fewer layers; " if lowered.kept else "") + _what_would(captured, calibration, target),
             )  # fmt: skip
 
 

@@ -87,14 +87,8 @@ def _tensors(operators: Sequence[_Operator], layers: Sequence[Layer], network: s
     where the file has other ones.
     """
     own = [layer for layer in layers if layer.network == network]
-    weighted = [layer for layer in own if layer.kind != "Sum"]
-    there = [operator for operator in operators if _KINDS.get(operator.kind, "Sum") != "Sum"]
-    if [_KINDS[operator.kind] for operator in there] != [layer.kind for layer in weighted]:
-        raise TargetError(
-            "LiteRT's converter has made other layers of the network, so that none can be kept by name",
-            where="litert", hint="take onnx-cpu or openvino-cpu, which run on the same boards",
-        )  # fmt: skip
-    found = {layer.name: operator.made for layer, operator in zip(weighted, there, strict=True)}
+    weighted = with_weights([operator.kind for operator in operators], layers, network, "litert")
+    found = {layer.name: operators[at].made for layer, at in weighted}
     sums: dict[str, list[str]] = {}
     for operator in operators:
         if operator.kind == "ADD" and not operator.fixed:
@@ -107,6 +101,23 @@ def _tensors(operators: Sequence[_Operator], layers: Sequence[Layer], network: s
             if place < len(made):
                 found[layer.name] = made[place]
     return found
+
+
+def with_weights(
+    kinds: Sequence[str], layers: Sequence[Layer], network: str, target: str
+) -> list[tuple[Layer, int]]:
+    """The layers of `network` that have weights, each with the place of its operator in a .tflite file whose operators
+    are of these kinds: they follow each other as in the exported network. Raises TargetError where the file has others.
+    """
+    weighted = [layer for layer in layers if layer.network == network and layer.kind != "Sum"]
+    there = [at for at, kind in enumerate(kinds) if _KINDS.get(kind, "Sum") != "Sum"]
+    if [_KINDS[kinds[at]] for at in there] != [layer.kind for layer in weighted]:
+        raise TargetError(
+            "LiteRT's converter has made other layers of the network, so that none can be kept by name",
+            where=target, hint="take onnx-cpu or openvino-cpu, which run on the same boards" if target == "litert"
+            else "leave --keep away",
+        )  # fmt: skip
+    return list(zip(weighted, there, strict=True))
 
 
 def _read(content: bytes) -> _File:

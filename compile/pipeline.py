@@ -16,7 +16,7 @@ from edge_ad.bundle.archive import write_bundle
 from edge_ad.bundle.atomic import write_atomic
 from edge_ad.bundle.manifest import FileEntry, Manifest
 from edge_ad.compile.assemble import Assembled, assemble
-from edge_ad.compile.board_payload import refuse_keep
+from edge_ad.compile.board_payload import require_keep
 from edge_ad.compile.capture import Captured, capture, unexported
 from edge_ad.compile.integer.detectors import board_detector
 from edge_ad.compile.integer.image import Image
@@ -87,7 +87,7 @@ def compile_bundle(
     """
     detector, normals = require_possible(model, targets, data, out, max_false_alarms, precision, reject, keep)
     done = stage("capture", 1)
-    captures = _captures(detector, targets)
+    captures = _captures(detector, targets, keep != ())
     done()
     for target in targets:
         if isinstance(keep, tuple):
@@ -156,6 +156,8 @@ def require_possible(
     for target in targets:
         if isinstance(target, ImageTarget):
             board_detector(detector, target.name)  # refuses those that no board takes
+            if keep != ():
+                require_keep(detector, target.name, keep if isinstance(keep, tuple) else ())
     normals = find_normals(detector.splits, data, detector.input)
     order = np.arange(len(normals.threshold))
     planned = calibrate_threshold(order, max_false_alarms)  # refuses what n cannot support
@@ -173,10 +175,10 @@ def forms(targets: Sequence[Target], precision: Precision | None) -> Iterator[tu
                 yield replace(target, name=f"{target.name}-{other}"), other
 
 
-def _captures(detector: Detector, targets: Sequence[Target]) -> dict[int, Captured]:
-    """The network by the opset that targets take; boards alone need no ONNX. Raises what `capture` raises, naming the
-    targets."""
-    exported = {target.opset for target in targets if not isinstance(target, ImageTarget)}
+def _captures(detector: Detector, targets: Sequence[Target], named: bool) -> dict[int, Captured]:
+    """The network by the opset that targets take; boards alone need no ONNX, but where layers are named. Raises what
+    `capture` raises, naming the targets."""
+    exported = {target.opset for target in targets if named or not isinstance(target, ImageTarget)}
     found = {}
     for opset in sorted({target.opset for target in targets}):
         try:
@@ -233,14 +235,11 @@ def _check_arguments(targets: Sequence[Target], precision: Precision | None, out
 def _check_keep(
     targets: Sequence[Target], precision: Precision | None, keep: tuple[str, ...] | Tolerance
 ) -> None:
-    """Raises UsageError where nothing is quantized, TargetError for a board."""
+    """Raises UsageError where nothing is quantized."""
     if keep == ():
         return
     if not any(made == "int8" for _, made in forms(targets, precision)):
         raise UsageError("--keep is for int8 forms, and none is made", hint="leave it away")
-    for target in targets:
-        if isinstance(target, ImageTarget):
-            refuse_keep(target.name, keep if isinstance(keep, tuple) else ())
 
 
 def _entries(members: dict[str, bytes]) -> dict[str, FileEntry]:

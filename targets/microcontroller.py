@@ -83,10 +83,8 @@ def _lower(
     name: str, captured: Captured, precision: Precision, calibration: Calibration | None, keep: tuple[str, ...] = ()
 ) -> Lowered:  # fmt: skip
     """The detector in integers; its float form, which drift is measured against and nobody deploys, is LiteRT's."""
-    if keep:
-        board_payload.refuse_keep(name, keep)
     if precision == "int8":
-        return board_payload.lower(captured, calibration, name)
+        return board_payload.lower(captured, calibration, name, keep)
     return replace(litert.lower_at(captured, "fp32", None, Cost(0, 0, 0)), engine=litert.TARGET.engine)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from edge_ad.compile.integer.graph import Graph, Node
+from edge_ad.compile.integer.graph import Graph, Node, Tensor
 from edge_ad.compile.integer.operators.convolution import PADS, VALID
 
 _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
@@ -35,9 +36,19 @@ def fold_padding(graph: Graph) -> Graph:
 
 def _foldable(graph: Graph, node: Node) -> tuple[int, int] | None:
     """Rows and columns that a PAD puts before the first, if convolutions can do all that it does."""
-    if node.kind not in ("PAD", "PADV2") or node.outputs[0] in graph.outputs:
+    if node.outputs[0] in graph.outputs:
         return None
-    source, padded, margins = (graph.tensors[i] for i in (node.inputs[0], node.outputs[0], node.inputs[1]))
+    for reader in graph.nodes:
+        if node.outputs[0] in reader.inputs and not _pads_itself(reader, node.outputs[0]):
+            return None
+    return pads_of(graph.tensors, node)
+
+
+def pads_of(tensors: Sequence[Tensor], node: Node) -> tuple[int, int] | None:
+    """Rows and columns that a PAD of rows and columns with the zero point puts before the first; None for others."""
+    if node.kind not in ("PAD", "PADV2"):
+        return None
+    source, padded, margins = (tensors[i] for i in (node.inputs[0], node.outputs[0], node.inputs[1]))
     if len(source.shape) != 4 or source.data is not None or margins.data is None or margins.data.size != 8:
         return None
     before, after = margins.data.reshape(4, 2).T.tolist()
@@ -48,11 +59,8 @@ def _foldable(graph: Graph, node: Node) -> tuple[int, int] | None:
     if padded.shape != tuple(np.add(source.shape, np.add(before, after)).tolist()):
         return None
     if len(node.inputs) > 2:
-        value = graph.tensors[node.inputs[2]].data
+        value = tensors[node.inputs[2]].data
         if value is None or int(value.flat[0]) != source.zero_point:
-            return None
-    for reader in graph.nodes:
-        if padded.index in reader.inputs and not _pads_itself(reader, padded.index):
             return None
     return before[1], before[2]
 

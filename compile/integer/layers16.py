@@ -86,7 +86,8 @@ class Layer16:
             out_h, out_w = self.out_shape[:2] if self.kind == "convolution" else (1, 1)
             taps, stride, pad = (_KERNEL, _STRIDE, _PAD) if self.kind == "convolution" else (1, 1, 0)
             record = Convolution16(
-                **common, out_h=out_h, out_w=out_w, k_h=taps, k_w=taps, stride=stride, pad=pad  # type: ignore[arg-type]
+                **common, out_h=out_h, out_w=out_w, k_h=taps, k_w=taps, stride=stride,  # type: ignore[arg-type]
+                pad_top=pad, pad_left=pad,
             )  # fmt: skip
             results = out_h * out_w * rows
         builder.program.parameters += self.weights.size + rows
@@ -100,12 +101,25 @@ def quantized(layer: Layer, shape: Shape, source: Range, result: Range, *, where
     Each row of weights has a unit of its own: the finest with which no input can make a sum of 32 bits overflow.
     Raises TargetError where the output's unit is too fine for the sums.
     """
-    rows = layer.weights.reshape(len(layer.weights), -1)
+    low = max(result.low, 0) if layer.relu else result.low
+    limited = Range(result.unit, low, result.high)
+    weights, scaling = rounded(layer.weights, layer.bias, source, limited, where=where)
+    return Layer16(layer.kind, shape, out_shape(layer, shape), weights, scaling)
+
+
+def rounded(
+    weights: Float64, bias: Float64, source: Range, result: Range, *, where: str
+) -> tuple[Int64, Scaling]:
+    """Weights (rows, …) and bias (rows,) from float to the integers by which values in `source` give some in `result`.
+
+    Raises as `quantized` does.
+    """
+    rows = weights.reshape(len(weights), -1)
     wide = np.abs(rows).max(1) / _MOST_WEIGHT
-    units = np.maximum(_reach(rows, layer.bias / source.unit, source) / _SUMS, np.maximum(wide, _LEAST_UNIT))
+    units = np.maximum(_reach(rows, bias / source.unit, source) / _SUMS, np.maximum(wide, _LEAST_UNIT))
     while True:
-        weights, bias = np.rint(rows / units[:, None]), np.rint(layer.bias / (source.unit * units))
-        over = _reach(weights, bias, source) >= 1 << 31
+        whole, sums = np.rint(rows / units[:, None]), np.rint(bias / (source.unit * units))
+        over = _reach(whole, sums, source) >= 1 << 31
         if not over.any():
             break
         units = np.where(over, 1.01 * units, units)
@@ -114,11 +128,8 @@ def quantized(layer: Layer, shape: Shape, source: Range, result: Range, *, where
         raise TargetError("the output's unit is too fine for the sums", where=where)
     largest, shift = quantize_multiplier(float(factors.max()))
     multipliers = np.minimum(np.rint(factors * 2.0 ** (31 - shift)), largest)
-    low = max(result.low, 0) if layer.relu else result.low
-    return Layer16(
-        layer.kind, shape, out_shape(layer, shape), weights.reshape(layer.weights.shape).astype(np.int64),
-        Scaling(np.stack([bias, multipliers]).astype(np.int64), shift, low, result.high),
-    )  # fmt: skip
+    channels = np.stack([sums, multipliers]).astype(np.int64)
+    return whole.reshape(weights.shape).astype(np.int64), Scaling(channels, shift, result.low, result.high)
 
 
 def _reach(weights: Float64, bias: Float64, source: Range) -> Float64:

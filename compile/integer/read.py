@@ -35,8 +35,8 @@ def read_content(path: Path) -> bytes:
         raise ModelError(f"cannot be read ({error.strerror})", where=path) from error
 
 
-def parse_tflite(raw: bytes, *, where: str = "model.tflite") -> Graph:
-    """As `read_tflite`, of the file's content."""
+def parse_tflite(raw: bytes, *, where: str = "model.tflite", floats: bool = False) -> Graph:
+    """As `read_tflite`, of the file's content. floats: it is one in float32, to be read and not to be lowered."""
     try:
         from ai_edge_litert import schema_py_generated as schema
     except ImportError as error:
@@ -47,7 +47,7 @@ def parse_tflite(raw: bytes, *, where: str = "model.tflite") -> Graph:
         raise ModelError("is no .tflite file", where=where, hint="convert the network to LiteRT first")
     try:
         model = schema.ModelT.InitFromPackedBuf(raw, 0)
-        return _graph(model, schema, raw, where)
+        return _graph(model, schema, raw, where, floats)
     except (
         struct.error,
         IndexError,
@@ -60,17 +60,17 @@ def parse_tflite(raw: bytes, *, where: str = "model.tflite") -> Graph:
         raise ModelError(f"is damaged ({type(error).__name__})", where=where) from error
 
 
-def _graph(model: Any, schema: Any, content: bytes, where: str) -> Graph:
+def _graph(model: Any, schema: Any, content: bytes, where: str, floats: bool) -> Graph:
     if len(model.subgraphs) != 1:
         raise ModelError(f"has {len(model.subgraphs)} subgraphs, a board runs one", where=where)
     subgraph = model.subgraphs[0]
     kinds = _names(schema.BuiltinOperator)
     types = _names(schema.TensorType)
-    data = [_data(buffer, content) for buffer in model.buffers]
+    data = constants_of(model, content)
     tensors = tuple(_tensor(i, t, data, types, where) for i, t in enumerate(subgraph.tensors))
     nodes = tuple(_node(i, op, model.operatorCodes, kinds) for i, op in enumerate(subgraph.operators))
     graph = Graph(tensors, nodes, _indices(subgraph.inputs), _indices(subgraph.outputs))
-    _check(graph, where)
+    _check(graph, where, floats)
     return graph
 
 
@@ -80,6 +80,11 @@ def _names(enumeration: Any) -> dict[int, str]:
 
 def _indices(values: Any) -> tuple[int, ...]:
     return tuple(int(v) for v in (() if values is None else values))
+
+
+def constants_of(model: Any, content: bytes) -> list[bytes | None]:
+    """The bytes of a parsed file's buffers."""
+    return [_data(buffer, content) for buffer in model.buffers]
 
 
 def _data(buffer: Any, content: bytes) -> bytes | None:
@@ -131,8 +136,8 @@ def _node(index: int, operator: Any, codes: Any, kinds: dict[int, str]) -> Node:
     return Node(index, kind, _indices(operator.inputs), _indices(operator.outputs), options)
 
 
-def _check(graph: Graph, where: str) -> None:
-    """Indices in range, each tensor written once, before it is read; activations INT8 with one scale."""
+def _check(graph: Graph, where: str, floats: bool) -> None:
+    """Indices in range, each tensor written once, before it is read; activations INT8 with one scale if not floats."""
     n = len(graph.tensors)
     written = {t.index for t in graph.tensors if t.data is not None} | set(graph.inputs)
     for node in graph.nodes:
@@ -145,7 +150,7 @@ def _check(graph: Graph, where: str) -> None:
             raise ModelError(f"{node} writes a tensor that has a value already", where=where)
         written |= set(node.outputs)
         for tensor in (graph.tensors[i] for i in (*node.inputs, *node.outputs) if i >= 0):
-            if tensor.data is None:
+            if tensor.data is None and not floats:
                 _check_activation(tensor, str(node), where)
     for index in graph.outputs:
         if not 0 <= index < n or index not in written:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from edge_ad.bundle.manifest import InputSpec
-from edge_ad.compile.board_payload import refuse_keep
+from edge_ad.bundle.manifest import HeadSpec, InputSpec
+from edge_ad.compile import board_payload
 from edge_ad.compile.capture import Captured
 from edge_ad.compile.layers import layers_of
 from edge_ad.compile.opening import open_lowered
@@ -18,7 +18,7 @@ from edge_ad.compile.scores import batches
 from edge_ad.compile.sensitivity.agreement import Agreement, ScorePair, Tolerance, agreement
 from edge_ad.compile.sensitivity.report import LayerPlan, PlanStep, PrecisionPlan
 from edge_ad.compile.sensitivity.search import Found, Unit, cheapest, units_of
-from edge_ad.compile.target import Calibration, ImageTarget, Target
+from edge_ad.compile.target import Calibration, ImageTarget, Lowered, Target
 from edge_ad.data.inputs import Acquired, Inputs, Normals
 from edge_ad.data.pseudo_anomalies import pseudo_anomalies
 from edge_ad.detectors.base import Detector
@@ -37,11 +37,27 @@ Stage = Callable[[str, int], Callable[[], None]]  # (what, how many) -> called o
 
 
 @dataclass(frozen=True)
-class SearchInputs:
+class Batches:
     """Preprocessed normal inputs and altered copies, each a batch of one."""
 
     normal: list[Tensor]
     altered: list[Tensor]
+
+
+@dataclass(frozen=True)
+class SearchInputs:
+    """The inputs that are scored, as they were acquired."""
+
+    normal: Inputs
+    altered: Inputs
+    known: dict[str, Batches] = field(default_factory=dict)
+
+    def taken(self, spec: InputSpec) -> Batches:
+        """As a form takes them, preprocessed once."""
+        key = spec.model_dump_json()
+        if key not in self.known:
+            self.known[key] = Batches(*(list(batches(found, spec)) for found in (self.normal, self.altered)))
+        return self.known[key]
 
 
 def find_plan(
@@ -51,36 +67,42 @@ def find_plan(
     """Search the cheapest set of layers that has to stay in higher precision on `target`.
 
     float_engine: the float network at work on it. Only the calibration
-    split is read: no label, and nothing of the threshold split. Raises TargetError for boards, QualityError when no
-    set of layers holds the tolerance.
+    split is read: no label, and nothing of the threshold split. Raises TargetError for a detector of which a board
+    keeps no layer, QualityError when no set of layers holds the tolerance.
     """
-    if isinstance(target, ImageTarget):
-        refuse_keep(target.name)
     layers = layers_of(captured)
+    if isinstance(target, ImageTarget):
+        layers = board_payload.keepable_layers(captured, target.name)
     units = units_of([(layer.name, layer.macs) for layer in layers], MOST_UNITS)
     members = {unit.name: unit.layers for unit in units}
-    total = sum(layer.macs for layer in layers)
+    total = sum(layer.macs for layer in layers_of(captured))
     inputs = _inputs(detector.input, normals.calibration, total * max(1, len(units)))
-    before = _scores(detector, float_engine, inputs)
+    before = _scores(detector, float_engine, inputs.taken(detector.input))
     done = stage("search the layers to keep", len(units) + _EXTRA)
 
     def measure(kept: frozenset[str]) -> Agreement:
         names = tuple(name for unit in units if unit.name in kept for name in members[unit.name])
-        lowered = target.lower(captured, "int8", calibration, names)
         with tempfile.TemporaryDirectory(prefix="edge-ad-") as folder:
-            engine = open_lowered(target, lowered, Path(folder) / "form")
-            found = agreement(before, _scores(detector, engine, inputs))
+            if isinstance(target, ImageTarget):
+                lowered = board_payload.lower(captured, calibration, target.name, names, stripes=False)
+                scores = _board_scores(detector, target, lowered, Path(folder), inputs)
+            else:
+                lowered = target.lower(captured, "int8", calibration, names)
+                engine = open_lowered(target, lowered, Path(folder) / "form")
+                scores = _scores(detector, engine, inputs.taken(detector.input))
+            found = agreement(before, scores)
         done()
         return found
 
     found = cheapest(units, measure, tolerance)
     if found.kept is None:
+        float_too = ", or compile with --precision fp32" if "fp32" in target.precisions else ""
         raise QualityError(
             f"no set of layers in higher precision holds {tolerance}: with all of them it is "
             f"{found.steps[-1].agreement.drift:.3g} and {found.steps[-1].agreement.auroc_drop:.3g}",
-            where=target.name, hint="allow more (--max-score-drift), or compile with --precision fp32",
+            where=target.name, hint="allow more (--max-score-drift)" + float_too,
         )  # fmt: skip
-    return _plan(found, units, total, tolerance, inputs)
+    return _plan(found, units, total, tolerance, inputs.taken(detector.input))
 
 
 def _inputs(spec: InputSpec, calibration: Inputs, work: int) -> SearchInputs:
@@ -89,7 +111,7 @@ def _inputs(spec: InputSpec, calibration: Inputs, work: int) -> SearchInputs:
     normal = evenly(calibration, min(MOST, max(FEWEST, afforded)))
     copies = min(4, max(1, -(-WANTED_ALTERED // len(normal))))
     altered = pseudo_anomalies(normal, spec, seed=_SEED, copies=copies)
-    return SearchInputs(list(batches(normal, spec)), list(batches(altered, spec)))
+    return SearchInputs(normal, altered)
 
 
 def evenly(inputs: Inputs, n: int) -> Inputs:
@@ -105,10 +127,28 @@ def evenly(inputs: Inputs, n: int) -> Inputs:
     return Inputs(n, read, None if inputs.files is None else [inputs.files[i] for i in chosen])
 
 
-def _scores(detector: Detector, engine: Engine, inputs: SearchInputs) -> ScorePair:
+def _scores(detector: Detector, engine: Engine, inputs: Batches) -> ScorePair:
     """By a head of the form's own, as it would be shipped."""
     normal = [engine.infer(batch) for batch in inputs.normal]
-    head = detector.fit_head(normal, engine.parts)
+    return _pair(engine, detector.fit_head(normal, engine.parts), inputs, normal)
+
+
+def _board_scores(
+    detector: Detector, target: Target, lowered: Lowered, folder: Path, inputs: SearchInputs
+) -> ScorePair:
+    """Likewise of a board's form, whose head becomes a part of the image."""
+    board = lowered.board
+    assert board is not None
+    taken = inputs.taken(board.taken or detector.input)
+    engine = open_lowered(target, lowered, folder / "form")
+    head = detector.fit_head((board.dequantized(engine.infer(batch)) for batch in taken.normal), engine.parts)
+    finished, head = board_payload.finish(lowered, head, stripes=False)
+    engine = open_lowered(target, finished, folder / "finished")
+    return _pair(engine, head, taken, [engine.infer(batch) for batch in taken.normal])
+
+
+def _pair(engine: Engine, head: HeadSpec, inputs: Batches, normal: list[dict[str, Tensor]]) -> ScorePair:
+    """normal: what the engine makes of the normal inputs."""
     altered = [engine.infer(batch) for batch in inputs.altered]
     scored = [
         np.concatenate([evaluate(head, {INPUT: batch, **made}, engine.parts).scores for batch, made in pairs])
@@ -121,7 +161,7 @@ def _scores(detector: Detector, engine: Engine, inputs: SearchInputs) -> ScorePa
 
 
 def _plan(
-    found: Found, units: list[Unit], total: int, tolerance: Tolerance, inputs: SearchInputs
+    found: Found, units: list[Unit], total: int, tolerance: Tolerance, inputs: Batches
 ) -> PrecisionPlan:
     assert found.kept is not None
     kept, chosen = set(found.kept), found.step(found.kept)

@@ -98,6 +98,6 @@ def captured(made: Path, data: Path, opset: int, exported: bool) -> Captured:
     return capture(detector, opset) if exported else unexported(detector)
 
 
-def captured_for(target: Target, made: Candidate, data: Path) -> Captured:
-    """The network as `target` takes it."""
-    return captured(made.folder, data, target.opset, not isinstance(target, ImageTarget))
+def captured_for(target: Target, made: Candidate, data: Path, *, named: bool = False) -> Captured:
+    """The network as `target` takes it. named: its layers are called by their names."""
+    return captured(made.folder, data, target.opset, named or not isinstance(target, ImageTarget))

@@ -105,7 +105,7 @@ def _measure(key: str, form: Form, setting: Setting) -> Measured:
 
 def _at_work(target: Target, made: Candidate, form: Form, setting: Setting, folder: Path) -> Scored:
     """The form in its target's engine, and its scores."""
-    captured = captured_for(target, made, setting.data)
+    captured = captured_for(target, made, setting.data, named=bool(form.keep))
     calibration = None if form.precision == "fp32" else calibration_of(made)
     kept = () if calibration is None else _kept(target, made, form, setting, captured, calibration, folder)
     lowered = target.lower(captured, form.precision, calibration, kept)

@@ -22,8 +22,8 @@ def keep_options(command: Command) -> Command:
         (
             click.option("--keep", multiple=True, metavar="LAYER",
                          help="Layer, module or pattern (mixers.3.up, decoder, '*.sum') that stays in higher precision "
-                         "in an int8 form; may be given several times. auto: search the cheapest set that holds the "
-                         "tolerance."),
+                         "in an int8 form, on boards in 16 bits; may be given several times. auto: search the cheapest "
+                         "set that holds the tolerance."),
             click.option("--max-score-drift", type=click.FloatRange(0, min_open=True), metavar="SPREAD",
                          help="Tolerance of --keep auto: spread of the scores' shift, in their standard deviations "
                          "(default 0.1)."),

@@ -94,7 +94,33 @@ def test_what_cannot_be_kept_is_one_line(
     assert not list(tmp_path.iterdir())
 
 
-def test_boards_refuse(edge_ad: Run, model: Path, parts: Path, tmp_path: Path) -> None:
-    done = edge_ad("compile", model, "--target", "cortex-m4", "--data", parts, *COMMON, "--out",
-                   tmp_path / "x.edgead", "--keep", LAYER)  # fmt: skip
-    assert done.code == 1 and f"cannot keep the layer {LAYER}" in done.err
+def test_a_board_computes_a_kept_layer_in_16_bits_and_proves_it(
+    edge_ad: Run, model: Path, parts: Path, tmp_path: Path
+) -> None:
+    bundle, board = tmp_path / "kept.edgead", ("--board", "posix", "--state", tmp_path / "state")
+    report = _json(
+        edge_ad, model, "--target", "posix", "--target", "cortex-m4", "--data", parts, "--keep", LAYER,
+        "--keep", "difference", "--out", bundle,
+    )  # fmt: skip
+    for payload in report["payloads"]:
+        told = [d["text"] for d in payload["decisions"]]
+        assert f"Kept in 16 bits as asked: {LAYER}, difference; all other layers are INT8." in told
+        assert any(line.startswith(f"{LAYER} takes and gives int16, with weights of") for line in told)
+    done = edge_ad("flash", bundle, "--target", "posix", *board)
+    assert done.code == 0 and "agree to the bit" in done.out + done.err, done.err
+    done = edge_ad("verify", bundle, "--target", "posix", *board)
+    assert done.code == 0 and "worst difference 0" in done.out, done.err
+
+
+@pytest.mark.slow
+def test_a_board_keeps_what_the_search_finds(edge_ad: Run, model: Path, parts: Path, tmp_path: Path) -> None:
+    report = _json(
+        edge_ad, model, "--target", "cortex-m7", "--data", parts, "--keep", "auto", "--max-score-drift", "0.012",
+        "--out", tmp_path / "auto.edgead",
+    )  # fmt: skip
+    (payload,) = report["payloads"]
+    plan = payload["precision_plan"]
+    assert plan["kept"] and plan["after"]["drift"] <= 0.012 < plan["before"]["drift"]
+    assert {layer["name"] for layer in plan["layers"]} >= {*plan["kept"], "teacher.conv1", "difference"}
+    told = [d["text"] for d in payload["decisions"]]
+    assert f"Kept in 16 bits as asked: {', '.join(plan['kept'])}; all other layers are INT8." in told

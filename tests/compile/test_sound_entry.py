@@ -10,6 +10,7 @@ from edge_ad.bundle.manifest import InputSpec, WindowSpec
 from edge_ad.compile.integer.detectors.entry import Entry, entry
 from edge_ad.compile.integer.image import Image, write_image
 from edge_ad.compile.integer.lower import Builder
+from edge_ad.compile.integer.records.spectrum import Narrow
 from edge_ad.data.sample_sounds import FAULTS, recording
 from edge_ad.firmware_bridge.host_library import HostModel
 from edge_ad.firmware_bridge.port_spec import PortSpec
@@ -47,7 +48,9 @@ def begin(spec: InputSpec) -> Entry:
 
 def image(begin: Entry, kernels: str = "plain") -> Image:
     builder = Builder(kernels)
-    found, vector = begin.emit(builder)
+    found, vector = begin.emit(builder), builder.buffer(200)
+    multiplier, shift = begin.narrow
+    builder.step(Narrow(found, vector, 200, multiplier, shift, -4), reads=[found], writes=[vector])
     builder.output(begin.values, found)
     builder.output(PortSpec((1, 40, 5), "int8", 0.031, -4), vector)
     return write_image(builder.program)

@@ -14,6 +14,7 @@ import small_tspulse
 from front_images import log_mel_image
 from int16_convolutions import random_case
 from judged_images import IDENTITY, frame_image, stream_image
+from kept_chains import kept_chain
 from layer16_cases import convolution_case, doubling_case
 
 from edge_ad.compile.integer.image import build_image
@@ -62,6 +63,10 @@ def seeds() -> dict[str, bytes]:
     }
     made |= {f"regret-{n}": regret_cases.random_case(rng).image() for n in range(4)}
     made |= {f"convolution16-{n}": convolution_case(rng)[0]("plain") for n in range(3)}
+    chains = (chain for chain in map(kept_chain, range(30)) if chain is not None)
+    made |= {
+        f"kept-{n}": build_image(graph, "plain") for n, (_, graph) in zip(range(3), chains, strict=False)
+    }
     made |= {f"doubling16-{n}": doubling_case(rng)[0]("plain") for n in range(3)}
     return {name: image.content for name, image in made.items()}
 

@@ -31,6 +31,7 @@ def graphs() -> dict[str, Graph]:
     limits = np.full((2, 3, 4, 4), 7, np.uint16)
     gain, mean = np.ones((1, 6, 6, 1), np.uint16), np.zeros((1, 6, 6, 1), np.int32)
     halves = {"alignCorners": False, "halfPixelCenters": True}
+    sixteen = [np.ones((2, 3, 3, 3), np.int16), np.zeros(2, np.int32), np.full(2, 1 << 30, np.int32)]
     assert ONE == 1024
     return {
         "pixels": one_node("pixels", [pixels, mask], [], (1, 8, 8, 3), "int8", block=2, cell=2),
@@ -46,6 +47,12 @@ def graphs() -> dict[str, Graph]:
         ),
         "stretch_sum": one_node("stretch_sum", [half, values], [], values.shape, "int32", **halves),
         "convolution_int16": random_case(np.random.default_rng(3)).graph,
+        "convolution16": one_node("convolution16", [wide], sixteen, (1, 6, 6, 2), "int16", shift=-9, limits=(-9, 9),
+                                  stride=1, pads=(1, 1)),
+        "widen": one_node("widen", [wide.astype(np.int8)], [], wide.shape, "int16", multiplier=1 << 30, shift=5),
+        "narrow": one_node("narrow", [wide], [], wide.shape, "int8", multiplier=1 << 30, shift=-3),
+        "pool16": one_node("AVERAGE_POOL_2D", [wide], [], (1, 3, 3, 3), "int16", padding=1, strideH=2, strideW=2,
+                           filterHeight=2, filterWidth=2, fusedActivationFunction=0),
     }  # fmt: skip
 
 

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from image_chains import Chain
 from int16_convolutions import random_case
+from kept_chains import kept_chain
 from tflite_maker import reference
 
 from edge_ad.compile.integer.image import build_image
+from edge_ad.compile.integer.kept import Mixed
 from edge_ad.compile.integer.read import parse_tflite
 
 pytestmark = pytest.mark.skipif(
@@ -51,3 +53,22 @@ def test_networks_in_stripes(machine: str) -> None:
     assert cut > 5
     for result, wanted in zip(board_images.run_on(machine, cases), expected, strict=True):
         np.testing.assert_array_equal(result.outputs[0], wanted)
+
+
+@pytest.mark.parametrize("machine", board_images.MACHINES)
+def test_networks_with_layers_in_16_bits(machine: str) -> None:
+    cases, expected = [], []
+    for seed in range(400, 440):
+        found = kept_chain(seed)
+        if found is None:
+            continue
+        content, graph = found
+        values = np.random.default_rng(seed).integers(-128, 128, graph.tensors[graph.inputs[0]].shape)
+        cases.append((build_image(graph, board_images.MACHINES[machine].kernels), [values.astype(np.int8)]))
+        made = Mixed(content, graph).run([values.astype(np.int8)], graph.outputs)
+        expected.append(np.concatenate([output.ravel() for output in made]))
+    assert len(cases) > 20
+    for number, (result, wanted) in enumerate(
+        zip(board_images.run_on(machine, cases), expected, strict=True)
+    ):
+        np.testing.assert_array_equal(result.outputs[0], wanted, err_msg=str(number))

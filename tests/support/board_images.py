@@ -61,8 +61,36 @@ def kernel_sources(kernels: str) -> list[Path]:
 def firmware(machine: str, kernels: str | None = None) -> Path:
     """The ELF file of the firmware that runs images."""
     kernels = kernels or MACHINES[machine].kernels
-    engine = [*sorted(ENGINE.glob("*.c")), *kernel_sources(kernels)]
-    return build(machine, "board_images.c", f"-DEDGE_KERNELS={KERNEL_NUMBERS[kernels]}", *map(str, engine))
+    define = f"-DEDGE_KERNELS={KERNEL_NUMBERS[kernels]}"
+    small = _compiled_for_size()
+    engine = [*ENGINE.glob("*.c"), *(f for f in kernel_sources(kernels) if f.stem not in small)]
+    objects = [_object(machine, f, define) for f in kernel_sources(kernels) if f.stem in small]
+    return build(machine, "board_images.c", define, *sorted(map(str, engine)), *map(str, objects))
+
+
+def _compiled_for_size() -> list[str]:
+    """Kernels for which the firmware's Makefile says so."""
+    lines = (FIRMWARE / "Makefile").read_text().splitlines()
+    (found,) = [line.partition(":=")[2].split() for line in lines if line.startswith("SMALL :=")]
+    return found
+
+
+def _object(machine: str, source: Path, define: str) -> Path:
+    """A kernel as the firmware has it, compiled for size."""
+    out = Path(tempfile.mkstemp(dir=_folder().name, suffix=".o")[1])
+    command = [
+        "arm-none-eabi-gcc",
+        *MACHINES[machine].flags,
+        *FLAGS[:-2],
+        "-Os",
+        define,
+        "-c",
+        str(source),
+        "-o",
+        str(out),
+    ]
+    subprocess.run(command, check=True)
+    return out
 
 
 @cache

@@ -35,12 +35,12 @@ def random_scaling(rng: np.random.Generator, rows: int) -> Scaling:
 def convolution_case(rng: np.random.Generator):
     """(image, input, expected)."""
     in_h, in_w, in_c, rows = (int(rng.integers(1, n)) for n in (7, 7, 9, 11))
-    k_h, k_w, stride, pad = (int(rng.integers(1, n)) for n in (5, 5, 4, 4))
-    pad -= 1
+    k_h, k_w, stride, *pads = (int(rng.integers(1, n)) for n in (5, 5, 4, 4, 4))
+    top, left = (n - 1 for n in pads)
     out_h, out_w = (int(rng.integers(1, 5)) for _ in range(2))
     x, weights = values(rng, (in_h, in_w, in_c)), values(rng, (rows, k_h, k_w, in_c))
     scaling = random_scaling(rng, rows)
-    expected = convolution16(x, weights, scaling, stride=stride, pad=pad, out=(out_h, out_w))
+    expected = convolution16(x, weights, scaling, stride=stride, pad=(top, left), out=(out_h, out_w))
 
     def make(builder, source, results):
         scratch = builder.buffer(scratch16_bytes(builder.kernels, k_h * k_w * in_c))
@@ -49,7 +49,7 @@ def convolution_case(rng: np.random.Generator):
             weights=builder.constant(pack16(builder.kernels, weights.reshape(rows, -1).astype(np.int16))),
             channels=builder.constant(scaling.channels.astype(np.int32)), in_h=in_h, in_w=in_w, in_c=in_c, rows=rows,
             shift=scaling.shift, low=scaling.low, high=scaling.high, out_h=out_h, out_w=out_w, k_h=k_h, k_w=k_w,
-            stride=stride, pad=pad,
+            stride=stride, pad_top=top, pad_left=left,
         )  # fmt: skip
         return record, [scratch]
 

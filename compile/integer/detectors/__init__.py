@@ -23,11 +23,13 @@ _MODULES = {
 @dataclass(frozen=True)
 class BoardDetector:
     """lower: to a form without its head. presets: from the largest to the smallest. unfitted: a detector for the same
-    input with another preset and any weights, by which is told whether that one would fit."""
+    input with another preset and any weights, by which is told whether that one would fit. settled: why none of its
+    layers can be kept in 16 bits by name, of those whose kernels settle how many each has; empty of others."""
 
     lower: Callable[[Material], BoardForm]
     presets: tuple[str, ...] = ()
     unfitted: Callable[[Detector, str], Detector] | None = None
+    settled: str = ""
 
 
 def board_detector(detector: Detector, target: str) -> BoardDetector:

@@ -9,21 +9,19 @@ import numpy as np
 
 from edge_ad.bundle.manifest import HeadSpec
 from edge_ad.compile.integer.detectors import BoardDetector
+from edge_ad.compile.integer.detectors.core import Core, End
 from edge_ad.compile.integer.detectors.form import SCORE, BoardForm
 from edge_ad.compile.integer.detectors.images import (
-    accumulator_step,
     convolution_behind,
-    gives_int16,
     image_port,
-    int16_of,
     of_its_size,
     takes_pixels,
 )
 from edge_ad.compile.integer.detectors.material import Material
 from edge_ad.compile.integer.draft import Draft
 from edge_ad.compile.integer.graph import Graph, Node
+from edge_ad.compile.integer.int16 import accumulator_step, gives_int16
 from edge_ad.compile.integer.lower import Builder
-from edge_ad.compile.integer.quantized import Quantized
 from edge_ad.detectors.base import Detector
 from edge_ad.detectors.efficientad.config import PRESETS
 from edge_ad.detectors.efficientad.detector import EfficientAd
@@ -58,18 +56,20 @@ class _Sum:
 def lower(material: Material) -> BoardForm:
     """Pixels in; the maps out, with the head the score too."""
     material = of_its_size(material)
-    core, graph = material.core, material.core.graph
-    draft = Draft(graph)
-    nodes = [convolution_behind(draft, graph, index) for index in graph.outputs]
-    return _form(core, image_port(material.captured.input.shape), _differences(graph, nodes), None)
+    core = Core(material.core, material.kept, material.target)
+    draft = Draft(core.graph)
+    nodes = [convolution_behind(draft, core.graph, index) for index in core.graph.outputs]
+    return _form(core, image_port(material.captured.input.shape), _differences(core, nodes), None)
 
 
-def _differences(graph: Graph, nodes: list[Node]) -> list[_Difference]:
-    """Steps: 2^13 of what calibration saw at most, but none finer than the accumulator's; those of several maps differ
-    by powers of two, and their sums are shifted so that all maps have one scale."""
+def _differences(core: Core, nodes: list[Node]) -> list[_Difference]:
+    """Steps: 2^13 of what calibration saw at most, but none finer than an INT8 layer's accumulator; those of several
+    maps differ by powers of two, and their sums are shifted so that all maps have one scale."""
+    graph = core.graph
+    wanted = [128 * graph.tensors[node.outputs[0]].scale / STEPS for node in nodes]
     wanted = [
-        max(128 * graph.tensors[node.outputs[0]].scale / STEPS, accumulator_step(graph, node))
-        for node in nodes
+        step if node.index in core.kept else max(step, accumulator_step(graph, node))
+        for step, node in zip(wanted, nodes, strict=True)
     ]
     channels = graph.tensors[nodes[0].outputs[0]].shape[3]
     finer = [int(math.log2(max(wanted) / scale)) for scale in wanted]
@@ -79,7 +79,7 @@ def _differences(graph: Graph, nodes: list[Node]) -> list[_Difference]:
     ]
 
 
-def _form(core: Quantized, given: PortSpec, differences: list[_Difference], head: _Sum | None) -> BoardForm:
+def _form(core: Core, given: PortSpec, differences: list[_Difference], head: _Sum | None) -> BoardForm:
     graph = core.graph
     first = differences[0]
     _, height, width, channels = graph.tensors[first.node.outputs[0]].shape
@@ -87,19 +87,18 @@ def _form(core: Quantized, given: PortSpec, differences: list[_Difference], head
         (1, len(differences), height, width), "int32", first.scale**2 * 2.0**first.shift / channels
     )
     score = PortSpec((1, 1), "int32", 1.0 if head is None else head.scale)
-    written = _graph(core.graph, given, differences, maps, head)
+    made = core.with_kept(_graph(core.graph, given, differences, maps, head))
+    ends = core.ends([End(d.node, d.scale) for d in differences])
 
     def emit(builder: Builder) -> None:
-        found = builder.inline(written, [builder.input(given)])
+        found = builder.inline(made.graph, [builder.input(given)])
         for port, buffer in zip((maps, score), found, strict=False):
             builder.output(port, buffer)
 
     def reference(values: Array) -> dict[str, Array]:
         image = (pixels(values[0].astype(np.uint8)) - 128).transpose(2, 0, 1)[None].astype(np.int8)
-        inside = core.inside([image], [d.node.inputs[0] for d in differences])
         found = [
-            squared_difference(int16_of(graph, d.node, d.scale, features), None, d.shift)
-            for d, features in zip(differences, inside, strict=True)
+            squared_difference(end, None, d.shift) for d, end in zip(differences, ends(image), strict=True)
         ]
         outputs: dict[str, Array] = {MAPS: np.stack(found)[None]}
         return outputs if head is None else {**outputs, SCORE: _score(found, head)}
@@ -108,7 +107,9 @@ def _form(core: Quantized, given: PortSpec, differences: list[_Difference], head
         return _form(core, given, differences, _sum(fitted, maps.scale))
 
     outputs = {MAPS: maps} if head is None else {MAPS: maps, SCORE: score}
-    return BoardForm(given, outputs, emit, reference, finish, notes=(_told(graph, differences, maps),))
+    return BoardForm(
+        given, outputs, emit, reference, finish, notes=(_told(graph, differences, maps), *made.notes)
+    )
 
 
 def _told(graph: Graph, differences: list[_Difference], maps: PortSpec) -> str:

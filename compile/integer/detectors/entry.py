@@ -14,7 +14,7 @@ import numpy as np
 from edge_ad.bundle.manifest import InputSpec
 from edge_ad.compile.integer.lower import Builder
 from edge_ad.compile.integer.records import Buffer
-from edge_ad.compile.integer.records.spectrum import LogMel, Narrow
+from edge_ad.compile.integer.records.spectrum import LogMel
 from edge_ad.compile.integer.requantize import quantize_multiplier
 from edge_ad.firmware_bridge.port_spec import Array, PortSpec
 from edge_ad.runtime.integer.log_mel import STANDARD_UNIT, tables
@@ -25,13 +25,15 @@ from edge_ad.runtime.series.samples import samples_spec
 
 @dataclass(frozen=True)
 class Entry:
-    """port: the image's input. values: what is standardised. emit: declares the port and appends steps up to the
-    network's input; gives the buffers of the values and of that input. reference: the same in NumPy. taken: what the
+    """port: the image's input. values: what is standardised. emit: declares the port and appends the steps up to the
+    values, whose buffer it gives. narrow: multiplier and shift by which values become the network's INT8 input.
+    reference: in NumPy, the values and that input. taken: what the
     host makes of acquired data for the port, None for the detector's preprocessing. notes: sentences for the report."""
 
     port: PortSpec
     values: PortSpec
-    emit: Callable[[Builder], tuple[Buffer, Buffer]]
+    emit: Callable[[Builder], Buffer]
+    narrow: tuple[int, int]
     reference: Callable[[Array], tuple[Array, Array]]
     taken: InputSpec | None = None
     notes: tuple[str, ...] = ()
@@ -43,22 +45,18 @@ def entry(spec: InputSpec, given: PortSpec) -> Entry:
     multiplier, shift = quantize_multiplier(values.scale / given.scale)
     front = log_mel_front(spec.preprocess)
 
-    def emit(builder: Builder) -> tuple[Buffer, Buffer]:
+    def emit(builder: Builder) -> Buffer:
         # The window of a stream moves on from one inference to the next; vectors of one row come anew.
-        found = (
-            _features(builder, front) if front is not None else builder.input(values, keep=given.shape[2] > 1)
-        )
-        vector = builder.buffer(given.nbytes)
-        record = Narrow(found, vector, given.size, multiplier, shift, given.zero_point)
-        builder.step(record, reads=[found], writes=[vector])
-        return found, vector
+        if front is not None:
+            return _features(builder, front)
+        return builder.input(values, keep=given.shape[2] > 1)
 
     def reference(taken: Array) -> tuple[Array, Array]:
         found = taken if front is None else front(taken)
         return found, narrow(found, multiplier, shift, given.zero_point).reshape(given.shape)
 
     if front is None:
-        return Entry(values, values, emit, reference)
+        return Entry(values, values, emit, (multiplier, shift), reference)
     length = front.features.length
     taken = InputSpec(
         modality="series",
@@ -71,7 +69,7 @@ def entry(spec: InputSpec, given: PortSpec) -> Entry:
         f"The image takes {length} raw samples (int16, a step is {front.unit:g}) and computes their log-mel features "
         f"itself: {front.features.frames} frames of {front.features.bands} bands, the integers of the preprocessing."
     )
-    return Entry(_samples(front), values, emit, reference, taken, (note,))
+    return Entry(_samples(front), values, emit, (multiplier, shift), reference, taken, (note,))
 
 
 def _samples(front: LogMelFront) -> PortSpec:

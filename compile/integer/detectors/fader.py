@@ -11,20 +11,19 @@ import numpy as np
 from edge_ad.bundle.manifest import HeadSpec
 from edge_ad.compile.integer.detectors import BoardDetector
 from edge_ad.compile.integer.detectors.comparison import Comparison
+from edge_ad.compile.integer.detectors.core import Core, End, Ends
 from edge_ad.compile.integer.detectors.form import SCORE, BoardForm
 from edge_ad.compile.integer.detectors.images import (
     convolution_behind,
-    gives_int16,
     image_port,
-    int16_of,
     of_its_size,
     takes_pixels,
 )
 from edge_ad.compile.integer.detectors.material import Material
 from edge_ad.compile.integer.draft import Draft
 from edge_ad.compile.integer.graph import Graph, Node
+from edge_ad.compile.integer.int16 import gives_int16
 from edge_ad.compile.integer.lower import Builder
-from edge_ad.compile.integer.quantized import Quantized
 from edge_ad.detectors.base import Detector
 from edge_ad.detectors.fader.config import PRESETS, FaderConfig
 from edge_ad.detectors.fader.detector import Fader
@@ -43,7 +42,7 @@ _MASKS = ("mosaic", "template")
 class _Parts:
     """What a form is made of. limits: of the template's cells, None where all are hidden."""
 
-    core: Quantized
+    core: Core
     config: FaderConfig
     given: PortSpec
     limits: Array | None
@@ -54,6 +53,11 @@ class _Parts:
         """The U-Net's last convolution, whose accumulator becomes int16."""
         (output,) = self.core.graph.outputs
         return convolution_behind(Draft(self.core.graph), self.core.graph, output)
+
+    @cached_property
+    def reconstruct(self) -> Ends:
+        """By definition, what that one gives of the U-Net's input."""
+        return self.core.ends([End(self.last, _step(self), (0, WHITE))])
 
 
 def lower(material: Material) -> BoardForm:
@@ -69,9 +73,8 @@ def lower(material: Material) -> BoardForm:
     material = of_its_size(material)
     limits = _template_limits(detector.mask) if isinstance(detector.mask, TemplateDeviation) else None
     given = image_port(material.captured.input.shape)
-    return _form(
-        _Parts(material.core, config, given, limits, Comparison.of(detector.comparison, config)), None
-    )
+    core = Core(material.core, material.kept, material.target)
+    return _form(_Parts(core, config, given, limits, Comparison.of(detector.comparison, config)), None)
 
 
 def _template_limits(mask: TemplateDeviation) -> Array:
@@ -87,10 +90,10 @@ def _form(parts: _Parts, unit: float | None) -> BoardForm:
     size = parts.config.size
     maps = PortSpec((1, 1, size, size), "int32", parts.comparison.scale)
     score = PortSpec((1, 1), "int32", unit or 1.0)
-    written = _graph(parts, scored=unit is not None)
+    written = parts.core.with_kept(_graph(parts, scored=unit is not None))
 
     def emit(builder: Builder) -> None:
-        (found,) = builder.inline(written, [builder.input(parts.given)])
+        (found,) = builder.inline(written.graph, [builder.input(parts.given)])
         builder.output(maps if unit is None else score, found)
 
     def reference(values: Array) -> dict[str, Array]:
@@ -103,7 +106,7 @@ def _form(parts: _Parts, unit: float | None) -> BoardForm:
         return _form(parts, head.params["gain"][0] * maps.scale)
 
     outputs = {MAPS: maps} if unit is None else {SCORE: score}
-    return BoardForm(parts.given, outputs, emit, reference, finish, notes=(_told(parts),))
+    return BoardForm(parts.given, outputs, emit, reference, finish, notes=(_told(parts), *written.notes))
 
 
 def _told(parts: _Parts) -> str:
@@ -142,7 +145,10 @@ def _graph(parts: _Parts, *, scored: bool) -> Graph:
 
 
 def _step(parts: _Parts) -> float:
-    """A step of the reconstruction, in pixels. Raises TargetError where the accumulator has much coarser ones."""
+    """A step of the reconstruction, in pixels. Raises TargetError where the accumulator of an INT8 layer has much
+    coarser ones."""
+    if parts.last.index in parts.core.kept:
+        return 1 / (1 << PIXEL_SHIFT)
     source, weights = (parts.core.graph.tensors[index] for index in parts.last.inputs[:2])
     assert weights.data is not None
     largest = 255 * int(np.abs(weights.data.astype(np.int64)).reshape(len(weights.data), -1).sum(1).max())
@@ -156,8 +162,7 @@ def _reference(parts: _Parts, image: Array) -> Array:
     config = parts.config
     mask = None if parts.limits is None else template_mask(image, parts.limits, config.cell_px)
     shown = pixels(image, config.mosaic_px, mask, config.cell_px) - 128
-    (features,) = parts.core.inside([shown.transpose(2, 0, 1)[None].astype(np.int8)], [parts.last.inputs[0]])
-    made = int16_of(parts.core.graph, parts.last, _step(parts), features, (0, WHITE))
+    (made,) = parts.reconstruct(shown.transpose(2, 0, 1)[None].astype(np.int8))
     return parts.comparison.reference((pixels(image) << PIXEL_SHIFT).astype(np.int16), made)
 
 

@@ -11,7 +11,9 @@ from torch import nn
 
 from edge_ad.compile import litert, litert_stages
 from edge_ad.compile.capture import Captured
+from edge_ad.compile.integer.kept import Layers, kept_layers
 from edge_ad.compile.integer.quantized import Quantized
+from edge_ad.compile.layers import MAIN, Layer, layers_of
 from edge_ad.compile.target import Calibration
 from edge_ad.detectors.base import Detector, Staged
 from edge_ad.runtime.engines.base import Tensor
@@ -19,11 +21,13 @@ from edge_ad.runtime.engines.base import Tensor
 
 @dataclass(frozen=True)
 class Material:
-    """A captured detector with normal inputs to calibrate with. target: whom errors speak for."""
+    """A captured detector with normal inputs to calibrate with. target: whom errors speak for. keep: layers of the core
+    that are to be in 16 bits."""
 
     captured: Captured
     calibration: Calibration
     target: str
+    keep: tuple[Layer, ...] = ()
 
     @property
     def detector(self) -> Detector:
@@ -40,6 +44,14 @@ class Material:
         """The middle stage in INT8: the very file that target `litert` runs."""
         content = litert_stages.core(self.captured, self.staged, self.calibration)
         return Quantized.of(content, where="the network's INT8 form")
+
+    @cached_property
+    def kept(self) -> Layers:
+        """The layers `keep`, by the numbers of their nodes in the core. Raises TargetError for one that cannot be."""
+        if not self.keep:
+            return {}
+        content = litert_stages.core(self.captured, self.staged, None)
+        return kept_layers(content, self.core.graph, layers_of(self.captured), self.keep, MAIN, self.target)
 
     @property
     def by_litert(self) -> bool:

@@ -12,6 +12,7 @@ from edge_ad.compile.integer.operators import (
     softmax,
     tables,
     transpose_convolution,
+    wider,
 )
 
 __all__ = [
@@ -26,4 +27,5 @@ __all__ = [
     "softmax",
     "tables",
     "transpose_convolution",
+    "wider",
 ]

@@ -19,6 +19,9 @@ def resize(builder: Builder, node: Node) -> None:
     if (source.scale, source.zero_point) != (output.scale, output.zero_point):
         raise builder.refuse(node, "input and output have different scales", "quantize them alike")
     (batch, in_h, in_w, channels), (_, out_h, out_w, _) = source.shape, output.shape
+    if source.dtype != output.dtype or (source.dtype != np.int8 and node.kind == "RESIZE_BILINEAR"):
+        raise builder.refuse(node, f"resizes {source.dtype} to {output.dtype}")
+    channels *= source.dtype.itemsize  # the nearest pixel is moved as bytes
     read, written = builder.ref(source.index), builder.ref(output.index)
     record = (ResizeBilinear if node.kind == "RESIZE_BILINEAR" else ResizeNearest)(
         input=read, output=written, places=builder.constant(resize_tables(node, source, output)), batch=batch,

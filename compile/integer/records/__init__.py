@@ -28,6 +28,7 @@ from edge_ad.compile.integer.records import spectrum  # isort: skip
 from edge_ad.compile.integer.records import distances, layers16, regret  # isort: skip
 from edge_ad.compile.integer.records import residual, series  # isort: skip
 from edge_ad.compile.integer.records import maps  # isort: skip
+from edge_ad.compile.integer.records import wider  # isort: skip
 
 __all__ = [
     "IN_IMAGE",
@@ -58,4 +59,5 @@ __all__ = [
     "scores",
     "series",
     "spectrum",
+    "wider",
 ]

@@ -51,7 +51,8 @@ class Convolution16(_Layer16, Record):
     k_h: int
     k_w: int
     stride: int
-    pad: int
+    pad_top: int
+    pad_left: int
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,8 @@ from edge_ad.compile.integer.records.base import Record, Ref
 
 
 @dataclass(frozen=True)
-class Pool(Record):
+class _Pooling:
     """The mean (rounded half away from zero) or, with `maximum` 1, the maximum of each window inside the input."""
-
-    C_NAME: ClassVar[str] = "pool"
 
     input: Ref
     output: Ref
@@ -31,6 +29,13 @@ class Pool(Record):
     pad_left: int
     low: int
     high: int
+
+
+@dataclass(frozen=True)
+class Pool(_Pooling, Record):
+    """Of INT8."""
+
+    C_NAME: ClassVar[str] = "pool"
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from edge_ad.compile.integer.records.base import Record, Ref
 
 @dataclass(frozen=True)
 class SquaredError(Record):
-    """output, one int32 = sum of squared differences of two tensors of `count` values, the second INT8, the first that
-    too or, where `wide` is 1, int16 with zero point 0 (`edge_ad.runtime.integer.squared_error`)."""
+    """output, one int32 = sum of squared differences of two tensors of `count` values, both INT8; the first, where
+    `wide` is 1, or both, where it is 2, int16 with zero point 0 (`edge_ad.runtime.integer.squared_error`)."""
 
     C_NAME: ClassVar[str] = "squared_error"
 

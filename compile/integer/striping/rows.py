@@ -101,6 +101,13 @@ def _convolution(graph: Graph, node: Node) -> RowWise | None:
     return window_map(graph, node, taps[0], strides[0], dilations[0], pads)
 
 
+def _convolution16(graph: Graph, node: Node) -> RowWise | None:
+    weights = graph.tensors[node.inputs[1]]
+    if len(weights.shape) != 4:
+        return None
+    return window_map(graph, node, weights.shape[1], node.options["stride"], 1, node.options[PADS])
+
+
 def _pool(graph: Graph, node: Node) -> RowWise | None:
     source = graph.tensors[node.inputs[0]]
     if not in_rows(source):
@@ -187,7 +194,8 @@ ROW_MAPS.update(dict.fromkeys(("AVERAGE_POOL_2D", "MAX_POOL_2D"), _pool))
 ROW_MAPS.update(dict.fromkeys(("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"), _resize))
 ROW_MAPS.update(dict.fromkeys(ELEMENTWISE, elementwise))
 ROW_MAPS["CONCATENATION"] = _concatenation
-ROW_MAPS["squared_difference"] = elementwise
+ROW_MAPS.update(dict.fromkeys(("squared_difference", "widen", "narrow"), elementwise))
+ROW_MAPS["convolution16"] = _convolution16
 ROW_MAPS["pixels"] = _pixels
 ROW_MAPS["box_mean"] = _box_mean
 ROW_MAPS["affine_map"] = _affine_map

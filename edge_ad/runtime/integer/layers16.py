@@ -47,18 +47,21 @@ def dense16(x: Int64, weights: Int64, scaling: Scaling) -> Int64:
 
 
 def convolution16(
-    x: Int64, weights: Int64, scaling: Scaling, *, stride: int = 1, pad: int = 0,
+    x: Int64, weights: Int64, scaling: Scaling, *, stride: int = 1, pad: int | tuple[int, int] = 0,
     out: tuple[int, int] | None = None,
 ) -> Int64:  # fmt: skip
     """x (H, W, C) with weights (rows, k_h, k_w, C) to (out_h, out_w, rows); zeros outside the image.
 
-    pad: in front of both axes; out: pixels of the output, by default as many as a padding of `pad` on all sides gives.
+    pad: rows above and columns to the left, one number where they are as many; out: pixels of the output, by default
+    as many as a padding of that on all sides gives.
     """
     rows, k_h, k_w, _ = weights.shape
     h, w, _ = x.shape
-    out_h, out_w = out or ((h + 2 * pad - k_h) // stride + 1, (w + 2 * pad - k_w) // stride + 1)
-    behind = ((out_h - 1) * stride + k_h - pad - h, (out_w - 1) * stride + k_w - pad - w)
-    padded = np.pad(np.asarray(x, np.int64), [(pad, max(0, n)) for n in behind] + [(0, 0)])
+    top, left = (pad, pad) if isinstance(pad, int) else pad
+    out_h, out_w = out or ((h + 2 * top - k_h) // stride + 1, (w + 2 * left - k_w) // stride + 1)
+    behind = ((out_h - 1) * stride + k_h - top - h, (out_w - 1) * stride + k_w - left - w)
+    around = [(n, max(0, m)) for n, m in zip((top, left), behind, strict=True)]
+    padded = np.pad(np.asarray(x, np.int64), [*around, (0, 0)])
     windows = np.lib.stride_tricks.sliding_window_view(padded, (k_h, k_w), (0, 1))  # type: ignore[call-overload]
     taken = windows[: (out_h - 1) * stride + 1 : stride, : (out_w - 1) * stride + 1 : stride]
     columns = taken.transpose(0, 1, 3, 4, 2).reshape(out_h, out_w, -1)

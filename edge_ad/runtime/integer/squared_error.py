@@ -1,4 +1,4 @@
-"""The sum of squared differences of an INT8 or int16 tensor and an INT8 one, of different scales."""
+"""The sum of squared differences of two tensors of different scales, each INT8 or int16."""
 
 from __future__ import annotations
 

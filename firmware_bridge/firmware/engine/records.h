@@ -346,7 +346,8 @@ typedef struct {
     int32_t k_h;
     int32_t k_w;
     int32_t stride;
-    int32_t pad;
+    int32_t pad_top;
+    int32_t pad_left;
 } edge_convolution16;
 
 typedef struct {
@@ -645,6 +646,35 @@ typedef struct {
     int32_t out_w;
 } edge_stretch_sum;
 
+typedef struct {
+    edge_ref input;
+    edge_ref output;
+    int32_t size;
+    int32_t multiplier;
+    int32_t shift;
+    int32_t zero;
+} edge_widen;
+
+typedef struct {
+    edge_ref input;
+    edge_ref output;
+    int32_t maximum;
+    int32_t batch;
+    int32_t in_h;
+    int32_t in_w;
+    int32_t channels;
+    int32_t out_h;
+    int32_t out_w;
+    int32_t k_h;
+    int32_t k_w;
+    int32_t stride_h;
+    int32_t stride_w;
+    int32_t pad_top;
+    int32_t pad_left;
+    int32_t low;
+    int32_t high;
+} edge_pool16;
+
 /* X(name) for each operator, in the order of their numbers. */
 #define EDGE_OPERATORS(X) \
     X(fully_connected) \
@@ -695,6 +725,8 @@ typedef struct {
     X(halve) \
     X(gradient_dissimilarity) \
     X(stretch_sum) \
+    X(widen) \
+    X(pool16) \
 
 /* Those that run earlier steps again. */
 #define EDGE_LOOPS(X) X(regret_search) X(repeat)

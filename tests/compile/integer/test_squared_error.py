@@ -22,7 +22,7 @@ from edge_ad.runtime.integer.squared_error import SquaredError
 def image_of(a: PortSpec, b: PortSpec, operator: SquaredError, result: PortSpec) -> Image:
     builder = Builder("plain")
     x, y = builder.input(a), builder.input(b)
-    builder.output(result, emit(builder, operator, x, y))
+    builder.output(result, emit(builder, operator, x, y, a.size))
     return write_image(builder.program)
 
 
@@ -67,20 +67,23 @@ def test_any_scales_and_values(
 @settings(max_examples=100, deadline=None)
 @given(
     st.integers(1, 5000), st.floats(-14, -8), st.floats(1, 9), st.integers(-128, 127),
-    st.sampled_from(["noise", "ends"]), st.integers(0, 2**32 - 1),
+    st.sampled_from(["noise", "ends"]), st.booleans(), st.integers(0, 2**32 - 1),
 )  # fmt: skip
 def test_an_int16_tensor_keeps_what_its_own_grid_knows(
-    n: int, scale: float, ratio: float, b_zero: int, kind: str, seed: int
+    n: int, scale: float, ratio: float, b_zero: int, kind: str, both: bool, seed: int
 ) -> None:
     a = PortSpec((1, n), "int16", 2.0**scale)
     b = PortSpec((1, n), "int8", 2.0 ** (scale + ratio), b_zero)
+    if both:
+        b, b_zero = PortSpec((1, n), "int16", b.scale / 256), 0
     rng = np.random.default_rng(seed)
+    most = 2**15 if both else 2**7
     x, y = (
         rng.integers(-(2**15), 2**15, (1, n)).astype(np.int16),
-        rng.integers(-128, 128, (1, n)).astype(np.int8),
+        rng.integers(-most, most, (1, n)).astype(b.dtype),
     )
     if kind == "ends":
-        x, y = np.full((1, n), -(2**15), np.int16), np.full((1, n), 127, np.int8)
+        x, y = np.full((1, n), -(2**15), np.int16), np.full((1, n), most - 1, b.dtype)
     operator, result = squared_error(a, b)
     score = operator(x, y)
     np.testing.assert_array_equal(on_board(image_of(a, b, operator, result), x, y), score)
@@ -124,7 +127,8 @@ def test_a_sum_that_ends_at_a_half_goes_up_and_one_too_large_saturates() -> None
 @pytest.mark.parametrize(
     "wrong",
     [{"count": 0}, {"count": 64}, {"count": -1}, {"shift": -1}, {"shift": 63}, {"a_zero": 128}, {"b_zero": -129},
-     {"a_multiplier": -1}, {"b_multiplier": (1 << 20) + 1}, {"output": None}, {"a": None}, {"wide": 2},
+     {"a_multiplier": -1}, {"b_multiplier": (1 << 20) + 1}, {"output": None}, {"a": None}, {"wide": 3},
+     {"wide": 2, "b_zero": 1}, {"wide": 2, "count": 32}, {"wide": 2, "b_multiplier": 1 << 16}, {"wide": -1},
      {"wide": 1, "a_zero": 1}, {"wide": 1, "count": 32}, {"wide": 1, "a_multiplier": 1 << 16}],
 )  # fmt: skip
 def test_a_record_that_could_read_write_or_overflow_is_refused(wrong: dict) -> None:

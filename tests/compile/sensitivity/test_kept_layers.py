@@ -20,7 +20,7 @@ from edge_ad.compile.sensitivity.agreement import Tolerance
 from edge_ad.compile.sensitivity.plan import find_plan
 from edge_ad.compile.sensitivity.report import PrecisionPlan
 from edge_ad.compile.target import Lowered
-from edge_ad.errors import EdgeAdError, QualityError, TargetError, UsageError
+from edge_ad.errors import QualityError, UsageError
 
 LINUX = ("openvino-cpu", "onnx-cpu", "jetson-orin", "jetson-xavier", "litert")
 BY_NODE = ("onnx-cpu", "jetson-orin", "jetson-xavier")
@@ -212,9 +212,3 @@ def test_an_unknown_layer_is_named_with_those_that_are_close(
 ) -> None:
     with pytest.raises(UsageError, match=r"no layer block\.wade.*did you mean block\.wide"):
         _lowered(captures, name, ("block.wade",))
-
-
-def test_boards_refuse_by_name(captures: dict[int, Captured]) -> None:
-    with pytest.raises(TargetError, match=r"cortex-m4: cannot keep the layer block\.wide"):
-        _lowered({20: captures[20]}, "cortex-m4", ("block.wide",))
-    assert issubclass(TargetError, EdgeAdError)

@@ -99,7 +99,7 @@ WRONG = [
     ("kind", "wrong"),
     [
         *(("convolution", w) for w in (*WRONG, {"out_h": 5}, {"out_w": 1 << 16}, {"k_h": 1 << 12}, {"stride": 0},
-                                       {"pad": -1}, {"pad": 1 << 25}, {"k_w": 0})),
+                                       {"pad_top": -1}, {"pad_left": 1 << 25}, {"k_w": 0})),
         *(("doubling", w) for w in (*WRONG, {"rows": 6}, {"in_h": 3})),
     ],
 )  # fmt: skip
@@ -118,7 +118,7 @@ def test_an_image_that_leads_outside_is_refused(kind: str, wrong: dict) -> None:
         }  # fmt: skip
         if kind == "doubling":
             return Doubling16(**fields | wrong), [scratch]
-        extents = {"out_h": 2, "out_w": 2, "k_h": 2, "k_w": 2, "stride": 1, "pad": 1}
+        extents = {"out_h": 2, "out_w": 2, "k_h": 2, "k_w": 2, "stride": 1, "pad_top": 1, "pad_left": 1}
         return Convolution16(**fields | extents | wrong), [scratch]
 
     size = 2 * 2 * 2 * rows

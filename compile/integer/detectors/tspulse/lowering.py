@@ -77,4 +77,9 @@ def unfitted(detector: Detector, preset: str) -> Detector:
     return detector.unfitted(preset)
 
 
-BOARD = BoardDetector(lower, tuple(PRESETS), unfitted)
+BOARD = BoardDetector(
+    lower,
+    tuple(PRESETS),
+    unfitted,
+    settled="TSPulse's sums have 16 bits on boards anyway, its products 8-bit weights",
+)
