@@ -78,7 +78,7 @@ def integer_network(
         channels=channels,
         context=config.context,
         patch=config.patch,
-        width=config.width,
+        width=core.time_embedding.out_features,
         window=Window(
             _int16(np.array(token) / given),
             round(config.scale_floor * n * n * 4**INPUT_BITS),
@@ -88,11 +88,7 @@ def integer_network(
         time_embedding=_linear(core.time_embedding, given, embedded),
         spectrum_embedding=_linear(core.spectrum_embedding, 2.0**-15, embedded),
         norm=_token_norm(core, embedded, stream),
-        mixers=tuple(
-            _mixer(mixer, {name: _unit(seen[name]) for name in _INNER}, stream)
-            for mixer in core.mixers
-            if isinstance(mixer, floats.Mixer)
-        ),
+        mixers=_mixers(core, {name: _unit(seen[name]) for name in _INNER}, stream),
         time_head=_linear(core.time_head, stream, time),
         spectrum_head=_linear(core.spectrum_head, stream, values),
         inverse=Inverse(
@@ -176,7 +172,21 @@ def _linear(layer: nn.Linear, unit: float, out_unit: float) -> Linear:
     )
 
 
-def _mixer(mixer: floats.Mixer, units: dict[str, float], stream: float) -> Mixer:
+def _mixers(core: floats.Core, units: dict[str, float], stream: float) -> tuple[Mixer, ...]:
+    tokens = 2 * core.patches + len(core.registers)
+    found, part = [], (0, tokens)  # of the tokens, that which is still needed
+    for mixer in core.mixers:
+        assert isinstance(mixer, floats.Mixer)
+        read = part
+        if mixer.kept is not None:
+            part = mixer.kept.start, mixer.kept.stop - mixer.kept.start
+        found.append(_mixer(mixer, read, part, units, stream))
+    return tuple(found)
+
+
+def _mixer(
+    mixer: floats.Mixer, read: tuple[int, int], made: tuple[int, int], units: dict[str, float], stream: float
+) -> Mixer:
     norm = mixer.norm
     assert (
         isinstance(norm, floats.TokenBatchNorm)
@@ -187,11 +197,14 @@ def _mixer(mixer: floats.Mixer, units: dict[str, float], stream: float) -> Mixer
     bias = _floats(norm.bias) - _floats(norm.running_mean) * gain
     return Mixer(
         over_tokens=mixer.over_tokens,
+        from_hidden=mixer.from_hidden,
+        read=read,
+        made=made,
         features=_features(gain * stream / units["norm"], bias / units["norm"]),
         up=_linear(mixer.up, units["norm"], units["up"]),
         gelu=_int16(curve_table(_gelu, units["up"], units["gelu"], GELU_BITS)),
         down=_linear(mixer.down, units["gelu"], units["down"]),
-        gate=_linear(mixer.gate.linear, units["down"], units["gate"]),
+        gate=_linear(mixer.gate.linear, units["gelu" if mixer.from_hidden else "down"], units["gate"]),
         sigmoid=_int16(curve_table(_sigmoid, units["gate"], 2.0**-15, SIGMOID_BITS)),
         add=_scaling(units["down"] * 2.0**-15 / stream),
     )
