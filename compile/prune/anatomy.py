@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from edge_ad.compile.prune.joined import Joined
 from edge_ad.detectors.base import Detector
 
 Kept = Mapping[
@@ -38,7 +39,9 @@ class Anatomy:
     split. batch, rate, steps: of the recovery. bfloat16: whether recovery may compute in it. traced: what runs the
     network to see which layers hang together, where `forward` would not show it. followers: called with which channels
     (C,) of a layer stay, for what hangs on it unseen. refit: sets what can be solved for in closed form, before and
-    after the last recovery. notes: what was done before.
+    after the last recovery. notes: what was done before. joined: groups of
+    the network as it is that are given by hand. unpruned: the network before it was rewritten for pruning, where it was;
+    what costs are compared with.
     """
 
     network: nn.Module
@@ -54,3 +57,5 @@ class Anatomy:
     followers: Mapping[str, Callable[[Tensor], None]] = field(default_factory=dict)
     refit: Callable[[nn.Module, Targets], None] | None = None
     notes: list[str] = field(default_factory=list)
+    joined: Callable[[nn.Module], list[Joined]] | None = None
+    unpruned: nn.Module | None = None

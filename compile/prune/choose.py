@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from edge_ad.compile.prune.groups import Channels, Group, removed
+from edge_ad.compile.prune.groups import Channels, Fewer, Group, removed
 
 KEPT_SHARE = 1 / 8  # of a group's channels; a layer that is narrower still starves what lies behind it
 
@@ -32,12 +32,12 @@ def choose(
     """
     order = [values.argsort(stable=True).tolist() for values in importance]
     gone = [0] * len(groups)
-    without: dict[tuple[str, bool], int] = {}
+    without: Fewer = {}
     total = channels.macs()
     while total > most_macs:
         best: tuple[float, int, int, int] | None = None
         for index, group in enumerate(groups):
-            count = _chunk(group.width - gone[index], widths[group.root], multiple)
+            count = _chunk(group, group.width - gone[index], widths[group.root], multiple)
             if count == 0:
                 continue
             saved = _saved(channels, group, count, without)
@@ -63,17 +63,18 @@ def step_of(width: int, multiple: int) -> int:
     return multiple
 
 
-def _chunk(now: int, unpruned: int, multiple: int) -> int:
+def _chunk(group: Group, now: int, unpruned: int, multiple: int) -> int:
     """How many channels may go next of a group that is `now` wide; 0 for none."""
-    step = step_of(unpruned, multiple)
+    given = group.joined
+    step = step_of(unpruned, multiple) if given is None or given.step is None else given.step
     count = now % step or step
-    least = max(step, round(unpruned * KEPT_SHARE))
+    least = max(step, round(unpruned * KEPT_SHARE)) if given is None or given.least is None else given.least
     return count if now - count >= least else 0
 
 
-def _saved(channels: Channels, group: Group, count: int, without: dict[tuple[str, bool], int]) -> int:
+def _saved(channels: Channels, group: Group, count: int, without: Fewer) -> int:
     after = dict(without)
     for key, fewer in removed(group, count):
         after[key] = after.get(key, 0) + fewer
-    names = {member.name for member in group.members}
+    names = {name for (name, _), _ in removed(group, count)}
     return sum(channels.layer_macs(n, without) - channels.layer_macs(n, after) for n in names)

@@ -2,7 +2,7 @@
 
 The groups are torch-pruning's (Fang et al., "DepGraph: Towards Any Structural Pruning", CVPR 2023): it follows the
 network's graph from a layer's output channels to all layers that a channel lives in, through additions,
-concatenations and reshapes.
+concatenations and reshapes. Where it cannot, an anatomy gives groups by hand (`joined`).
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from edge_ad.compile.prune.anatomy import Anatomy
+from edge_ad.compile.prune.joined import Joined, Slices, cut
 from edge_ad.errors import MissingDependencyError
 
 Layer: TypeAlias = nn.Conv2d | nn.ConvTranspose2d | nn.Linear
 LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
+Fewer: TypeAlias = dict[tuple[str, str], int]  # channels less, by layer and whether of its "in", "out" or "runs"
 
 
 @dataclass(frozen=True)
@@ -33,11 +35,16 @@ class Member:
 
 @dataclass(frozen=True)
 class Group:
-    """width channels that can be taken away one by one. root: what torch-pruning is told, in words."""
+    """width channels that can be taken away one by one. root: what torch-pruning is told, in words.
+
+    reads: what scales a channel where it is read, or where nothing reads it, made. joined: where it was given by hand.
+    """
 
     root: str
     width: int
     members: tuple[Member, ...]
+    reads: tuple[Slices, ...]
+    joined: Joined | None
     _function: Any
 
     @property
@@ -65,10 +72,13 @@ class Channels:
         self.layers: dict[str, Layer] = {n: m for n, m in network.named_modules() if isinstance(m, LAYERS)}
         self._names = {module: name for name, module in network.named_modules()}
         self.kept = {name: torch.arange(_width(layer)) for name, layer in self.layers.items()}
-        self._graph = torch_pruning.DependencyGraph().build_dependency(
+        self._graph_of = lambda: torch_pruning.DependencyGraph().build_dependency(
             network, example_inputs=inputs, forward_fn=anatomy.traced, verbose=False
         )
-        self.positions = _positions(network, self.layers, inputs)
+        self._graph = self._graph_of()
+        self._runs = self._found_runs()
+        counted = _positions(network, self.layers, inputs)
+        self.positions = {name: count // self._runs[name] for name, count in counted.items()}
 
     def groups(self) -> list[Group]:
         """All groups none of whose layers is fixed, as wide as they are now."""
@@ -77,7 +87,24 @@ class Channels:
             ignored_layers=[self.layers[name] for name in fixed], root_module_types=list(LAYERS)
         )
         groups = [self._group(items) for items in found]
-        return [g for g in groups if g is not None and not any(m.name in fixed for m in g.producers)]
+        traced = [g for g in groups if g is not None and not any(m.name in fixed for m in g.producers)]
+        return traced + [self._given(joined) for joined in self._joined()]
+
+    def _joined(self) -> list[Joined]:
+        return [] if self._anatomy.joined is None else self._anatomy.joined(self.network)
+
+    def _found_runs(self) -> dict[str, int]:
+        """How often each layer runs for channels of a group given by hand, 1 for others."""
+        return {**dict.fromkeys(self.layers, 1), **{n: j.width for j in self._joined() for n in j.runs}}
+
+    def _given(self, joined: Joined) -> Group:
+        members = []
+        for part in joined.slices:
+            name, _, leaf = part.tensor.rpartition(".")
+            if leaf == "weight" and name in self.layers:
+                members.append(Member(name, part.axis == 0, part.places))
+        reads = tuple(part for part in joined.slices if part.read)
+        return Group(joined.name, joined.width, tuple(members), reads, joined, None)
 
     def _group(self, items: Any) -> Group | None:
         """torch-pruning's group, told from its narrowest member: a channel there may be several values elsewhere."""
@@ -98,7 +125,16 @@ class Channels:
             outputs = self._graph.is_out_channel_pruning_fn(item.dep.handler)
             members.append(Member(self._names[layer], outputs, rows))
         side = "out" if self._graph.is_out_channel_pruning_fn(function) else "in"
-        return Group(f"{self._names[module]} {side}", width, tuple(members), (module, function))
+        scaling = [m for m in members if not m.outputs] or members
+        reads = tuple(part for member in scaling for part in self._scaled_by(member))
+        return Group(f"{self._names[module]} {side}", width, tuple(members), reads, None, (module, function))
+
+    def _scaled_by(self, member: Member) -> Iterator[Slices]:
+        layer = self.layers[member.name]
+        axis = 0 if member.outputs != isinstance(layer, nn.ConvTranspose2d) else 1
+        yield Slices(f"{member.name}.weight", axis, member.channels, True)
+        if member.outputs and layer.bias is not None:
+            yield Slices(f"{member.name}.bias", 0, member.channels, True)
 
     def prune(self, group: Group, channels: Sequence[int]) -> None:
         """Take these channels of the group out of all its layers; groups found before are void."""
@@ -110,30 +146,43 @@ class Channels:
             self.kept[member.name] = self.kept[member.name][stay]
             if member.name in self._anatomy.followers:
                 self._anatomy.followers[member.name](stay)
-        module, function = group._function
-        self._graph.get_pruning_group(module, function, chosen).prune()
+        if group.joined is not None:
+            cut(self.network, group.joined, chosen)
+            self._graph, self._runs = self._graph_of(), self._found_runs()
+        else:
+            module, function = group._function
+            self._graph.get_pruning_group(module, function, chosen).prune()
 
-    def macs(self, without: Mapping[tuple[str, bool], int] | None = None) -> int:
-        """Multiply-accumulates of all layers for one input. without: channels less, by layer and whether of outputs."""
+    def macs(self, without: Fewer | None = None) -> int:
+        """Multiply-accumulates of all layers for one input."""
         return sum(self.layer_macs(name, without or {}) for name in self.layers)
 
-    def layer_macs(self, name: str, without: Mapping[tuple[str, bool], int]) -> int:
+    def layer_macs(self, name: str, without: Fewer) -> int:
         """Of one layer."""
         layer = self.layers[name]
-        inputs, outputs = (
-            _inputs(layer) - without.get((name, False), 0),
-            _width(layer) - without.get((name, True), 0),
-        )
-        return self.positions[name] * inputs * outputs
+        found = self.positions[name]
+        for side, width in (("in", _inputs(layer)), ("out", _width(layer)), ("runs", self._runs[name])):
+            found *= width - without.get((name, side), 0)
+        return found
 
     def parameters(self) -> int:
         return sum(p.numel() for p in self.network.parameters())
 
 
-def removed(group: Group, count: int) -> Iterator[tuple[tuple[str, bool], int]]:
+def cost_of(network: nn.Module, inputs: Tensor) -> tuple[int, int]:
+    """Multiply-accumulates of a network's layers for one input (1, …), and its parameters."""
+    layers: dict[str, Layer] = {n: m for n, m in network.named_modules() if isinstance(m, LAYERS)}
+    positions = _positions(network, layers, inputs)
+    macs = sum(positions[name] * _inputs(layer) * _width(layer) for name, layer in layers.items())
+    return macs, sum(p.numel() for p in network.parameters())
+
+
+def removed(group: Group, count: int) -> Iterator[tuple[tuple[str, str], int]]:
     """How many channels each layer of a group loses when `count` of the group's go."""
     for member in group.members:
-        yield (member.name, member.outputs), count * member.channels.shape[1]
+        yield (member.name, "out" if member.outputs else "in"), count * member.channels.shape[1]
+    for name in () if group.joined is None else group.joined.runs:
+        yield (name, "runs"), count
 
 
 def _width(layer: Layer) -> int:

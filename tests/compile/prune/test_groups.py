@@ -99,7 +99,7 @@ def test_importance_is_what_a_score_loses_when_a_channel_fades(kind: str) -> Non
     anatomy, normal, changed = _anatomy(kind)
     channels = Channels(anatomy, normal[:1])
     groups = channels.groups()
-    found = importances(anatomy, channels.layers, groups, [(normal[:1], changed[:1])])
+    found = importances(anatomy, groups, [(normal[:1], changed[:1])])
     most = [float(values.max()) for values in found]
     for index in np.argsort(most)[-4:]:
         group = groups[index]
@@ -136,7 +136,7 @@ def test_the_least_important_channels_go_in_multiples_and_no_further_than_asked(
     groups = channels.groups()
     widths = {g.root: g.width for g in groups}
     found = importances(
-        anatomy, channels.layers, groups, list(zip(normal.split(1), changed.split(1), strict=True))
+        anatomy, groups, list(zip(normal.split(1), changed.split(1), strict=True))
     )
     before = channels.macs()
     made = choose(channels, groups, found, widths, 0.5 * before, 4)

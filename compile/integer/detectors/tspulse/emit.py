@@ -10,7 +10,7 @@ from edge_ad.compile.integer.detectors.tspulse.network import ErrorScales, Linea
 from edge_ad.compile.integer.detectors.tspulse.quantize import GELU_BITS, SIGMOID_BITS
 from edge_ad.compile.integer.lower import Builder
 from edge_ad.compile.integer.operators.packing import pack
-from edge_ad.compile.integer.records import Buffer, Stretch
+from edge_ad.compile.integer.records import Buffer, Ref, Stretch
 from edge_ad.compile.integer.records.moves import Fill
 from edge_ad.compile.integer.records.residual import (
     Curve,
@@ -104,10 +104,16 @@ def _tokens(builder: Builder, network: Network, scaled: Buffer, values: Buffer) 
     time = _linear(builder, network.time_embedding, scaled, network.patches)
     spectrum = _linear(builder, network.spectrum_embedding, values, network.patches)
     stream = builder.buffer(2 * norm.gains.size)
+    b: Ref = spectrum
+    c: Ref = builder.constant(norm.registers) if norm.registers.size else None
+    sizes = [time.size // 2, spectrum.size // 2, norm.registers.size]
+    if c is None:  # the operator has three parts: without registers, the spectrum gives the third
+        b, c = (_rows(spectrum, part, network.width) for part in ((0, 1), (1, network.patches - 1)))
+        sizes[1:] = b.size // 2, c.size // 2
     record = TokenNorm(
-        a=time, b=spectrum, c=builder.constant(norm.registers), output=stream, gains=builder.constant(norm.gains),
-        biases=builder.constant(norm.biases), a_size=time.size // 2, b_size=spectrum.size // 2,
-        c_size=norm.registers.size, floor_low=norm.floor & 0xFFFFFFFF, floor_high=norm.floor >> 32, shift=norm.shift,
+        a=time, b=b, c=c, output=stream, gains=builder.constant(norm.gains), biases=builder.constant(norm.biases),
+        a_size=sizes[0], b_size=sizes[1], c_size=sizes[2], floor_low=norm.floor & 0xFFFFFFFF,
+        floor_high=norm.floor >> 32, shift=norm.shift,
     )  # fmt: skip
     builder.step(record, reads=[time, spectrum], writes=[stream])
     return stream

@@ -116,7 +116,8 @@ def _ranges(
     scaling: FloatScaling, core: floats.Core, windows: Iterable[npt.NDArray[np.float32]]
 ) -> tuple[dict[str, float], int]:
     """The largest absolute value of each activation over the windows, by name, and the number of channels."""
-    seen: dict[str, float] = {"embedded": float(core.registers.detach().abs().max())}
+    registers = core.registers.detach().abs()
+    seen: dict[str, float] = {"embedded": float(registers.max()) if len(registers) else 0.0}
 
     def watch(module: nn.Module, *names: str, then: Callable[[Tensor], Tensor] | None = None) -> Any:
         def note(_: nn.Module, __: Any, output: Tensor) -> None:
