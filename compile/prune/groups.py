@@ -72,12 +72,17 @@ class Channels:
         self.layers: dict[str, Layer] = {n: m for n, m in network.named_modules() if isinstance(m, LAYERS)}
         self._names = {module: name for name, module in network.named_modules()}
         self.kept = {name: torch.arange(_width(layer)) for name, layer in self.layers.items()}
-        self._graph_of = lambda: torch_pruning.DependencyGraph().build_dependency(
-            network, example_inputs=inputs, forward_fn=anatomy.traced, verbose=False
+        self._inputs, self._new_graph = inputs, torch_pruning.DependencyGraph
+        self._trace()
+
+    def _trace(self) -> None:
+        self._graph = self._new_graph().build_dependency(
+            self.network, example_inputs=self._inputs, forward_fn=self._anatomy.traced, verbose=False
         )
-        self._graph = self._graph_of()
-        self._runs = self._found_runs()
-        counted = _positions(network, self.layers, inputs)
+        self._runs = dict.fromkeys(self.layers, 1)  # along the axis of a group given by hand, where there is one
+        for joined in self._joined():
+            self._runs.update(joined.runs)
+        counted = _positions(self.network, self.layers, self._inputs)
         self.positions = {name: count // self._runs[name] for name, count in counted.items()}
 
     def groups(self) -> list[Group]:
@@ -92,10 +97,6 @@ class Channels:
 
     def _joined(self) -> list[Joined]:
         return [] if self._anatomy.joined is None else self._anatomy.joined(self.network)
-
-    def _found_runs(self) -> dict[str, int]:
-        """How often each layer runs for channels of a group given by hand, 1 for others."""
-        return {**dict.fromkeys(self.layers, 1), **{n: j.width for j in self._joined() for n in j.runs}}
 
     def _given(self, joined: Joined) -> Group:
         members = []
@@ -148,7 +149,7 @@ class Channels:
                 self._anatomy.followers[member.name](stay)
         if group.joined is not None:
             cut(self.network, group.joined, chosen)
-            self._graph, self._runs = self._graph_of(), self._found_runs()
+            self._trace()
         else:
             module, function = group._function
             self._graph.get_pruning_group(module, function, chosen).prune()

@@ -4,8 +4,8 @@ in parameters of no layer, or along axes that layers run over.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -30,15 +30,16 @@ class Slices:
 
 @dataclass(frozen=True)
 class Joined:
-    """width channels that can be taken away one by one. name: of the group. runs: layers that run once for each channel.
+    """width channels that can be taken away one by one. name: of the group.
 
-    step, least: what goes in multiples of how many and how many stay, None for what is usual.
+    runs: layers that run once for each channel, and how often they run with all others of its kind. step, least: what
+    goes in multiples of how many and how many stay, None for what is usual.
     """
 
     name: str
     width: int
     slices: tuple[Slices, ...]
-    runs: tuple[str, ...] = ()
+    runs: Mapping[str, int] = field(default_factory=dict)
     step: int | None = None
     least: int | None = None
 

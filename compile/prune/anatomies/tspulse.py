@@ -116,7 +116,7 @@ def _features(core: Core) -> Joined:
         else:
             parts += of_layer(f"{name}.up", 1, each)
             parts += _outputs(name, each)
-    return Joined("features", width, tuple(parts), tuple(runs))
+    return Joined("features", width, tuple(parts), dict.fromkeys(runs, width))
 
 
 def _registers(core: Core) -> Joined:
@@ -138,7 +138,8 @@ def _registers(core: Core) -> Joined:
             parts += () if trimmed else _outputs(name, each)
         elif not trimmed:
             runs += _layers(name)
-    return Joined("registers", count, tuple(parts), tuple(runs), step=min(count, 4), least=0)
+    all_runs = dict.fromkeys(runs, first + count)
+    return Joined("registers", count, tuple(parts), all_runs, step=min(count, 4), least=0)
 
 
 def _mixers(core: Core) -> Iterator[tuple[str, Mixer]]:
