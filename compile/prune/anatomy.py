@@ -39,9 +39,9 @@ class Anatomy:
     split. batch, rate, steps: of the recovery. bfloat16: whether recovery may compute in it. traced: what runs the
     network to see which layers hang together, where `forward` would not show it. followers: called with which channels
     (C,) of a layer stay, for what hangs on it unseen. refit: sets what can be solved for in closed form, before and
-    after the last recovery. notes: what was done before. joined: groups of
-    the network as it is that are given by hand. unpruned: the network before it was rewritten for pruning, where it was;
-    what costs are compared with.
+    after the last recovery. notes: what was done before. joined: groups of the network as it is that are given by hand.
+    unpruned: the network before it was rewritten for pruning, where it was; what costs are compared with. overhead: of
+    each output of a layer besides its multiply-accumulates, counted in these: its scaling, what is done to it one by one.
     """
 
     network: nn.Module
@@ -59,3 +59,4 @@ class Anatomy:
     notes: list[str] = field(default_factory=list)
     joined: Callable[[nn.Module], list[Joined]] | None = None
     unpruned: nn.Module | None = None
+    overhead: int = 0

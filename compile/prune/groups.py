@@ -20,7 +20,9 @@ from edge_ad.errors import MissingDependencyError
 
 Layer: TypeAlias = nn.Conv2d | nn.ConvTranspose2d | nn.Linear
 LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
-Fewer: TypeAlias = dict[tuple[str, str], int]  # channels less, by layer and whether of its "in", "out" or "runs"
+Fewer: TypeAlias = dict[
+    tuple[str, str], int
+]  # channels less, by layer and whether of its "in", "out" or "runs"
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class Channels:
                 "pruning needs the package torch-pruning", hint="pip install 'edge-ad[compile]'"
             ) from error
         network = anatomy.network
-        self.network, self._anatomy = network, anatomy
+        self.network, self._anatomy, self.overhead = network, anatomy, anatomy.overhead
         self.layers: dict[str, Layer] = {n: m for n, m in network.named_modules() if isinstance(m, LAYERS)}
         self._names = {module: name for name, module in network.named_modules()}
         self.kept = {name: torch.arange(_width(layer)) for name, layer in self.layers.items()}
@@ -79,7 +81,9 @@ class Channels:
         self._graph = self._new_graph().build_dependency(
             self.network, example_inputs=self._inputs, forward_fn=self._anatomy.traced, verbose=False
         )
-        self._runs = dict.fromkeys(self.layers, 1)  # along the axis of a group given by hand, where there is one
+        self._runs = dict.fromkeys(
+            self.layers, 1
+        )  # along the axis of a group given by hand, where there is one
         for joined in self._joined():
             self._runs.update(joined.runs)
         counted = _positions(self.network, self.layers, self._inputs)
@@ -158,13 +162,14 @@ class Channels:
         """Multiply-accumulates of all layers for one input."""
         return sum(self.layer_macs(name, without or {}) for name in self.layers)
 
-    def layer_macs(self, name: str, without: Fewer) -> int:
-        """Of one layer."""
+    def layer_macs(self, name: str, without: Fewer, overhead: int = 0) -> int:
+        """Of one layer; overhead: besides, for each output."""
         layer = self.layers[name]
-        found = self.positions[name]
-        for side, width in (("in", _inputs(layer)), ("out", _width(layer)), ("runs", self._runs[name])):
-            found *= width - without.get((name, side), 0)
-        return found
+        inputs, outputs, runs = (
+            width - without.get((name, side), 0)
+            for side, width in (("in", _inputs(layer)), ("out", _width(layer)), ("runs", self._runs[name]))
+        )
+        return self.positions[name] * runs * (inputs + overhead) * outputs
 
     def parameters(self) -> int:
         return sum(p.numel() for p in self.network.parameters())

@@ -54,5 +54,7 @@ def _gate(group: Group, products: Mapping[str, Tensor | None]) -> Tensor:
     for part in group.reads:
         product = products[part.tensor]
         if product is not None:
-            total += product.movedim(part.axis, 0).reshape(product.shape[part.axis], -1).sum(1)[part.places].sum(1)
+            total += (
+                product.movedim(part.axis, 0).reshape(product.shape[part.axis], -1).sum(1)[part.places].sum(1)
+            )
     return total

@@ -35,9 +35,8 @@ def check_agreement(core: Core) -> None:
         layer = core.get_submodule(name)
         assert isinstance(layer, nn.Linear)
         if (layer.in_features, layer.out_features) != shape:
-            raise ValueError(
-                f"'{name}' leads from {layer.in_features} to {layer.out_features} values, not from {shape[0]} to {shape[1]}"
-            )
+            found = f"from {layer.in_features} to {layer.out_features} values"
+            raise ValueError(f"'{name}' leads {found}, not from {shape[0]} to {shape[1]}")
     if core.registers.shape[1] != width:
         raise ValueError(f"'registers' are {core.registers.shape[1]} wide, not {width}")
     if core.base_norm.weight.numel() != tokens * width:

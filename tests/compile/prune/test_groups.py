@@ -117,7 +117,9 @@ def _slope(anatomy: Anatomy, channels: Channels, group, channel: int, x: torch.T
     """The central difference of the score when all that read a channel (or, read by none, make it) take it by 1 ± h."""
     if group.joined is not None:
         with _faded(anatomy.network.core, group.root, channel) as gate:
-            return _difference(lambda factor: gate.fill_(factor), lambda: anatomy.score(anatomy.network(x), x))
+            return _difference(
+                lambda factor: gate.fill_(factor), lambda: anatomy.score(anatomy.network(x), x)
+            )
     tensors = []
     for member in group.consumers or group.producers:
         layer = channels.layers[member.name]
@@ -198,9 +200,7 @@ def test_the_least_important_channels_go_in_multiples_and_no_further_than_asked(
     channels = Channels(anatomy, normal[:1])
     groups = channels.groups()
     widths = {g.root: g.width for g in groups}
-    found = importances(
-        anatomy, groups, list(zip(normal.split(1), changed.split(1), strict=True))
-    )
+    found = importances(anatomy, groups, list(zip(normal.split(1), changed.split(1), strict=True)))
     before = channels.macs()
     made = choose(channels, groups, found, widths, 0.5 * before, 4)
     assert 0.35 * before < made.macs <= 0.5 * before

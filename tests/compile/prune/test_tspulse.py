@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -12,10 +13,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from edge_ad.compile.capture import capture, check_parity, unexported
+from edge_ad.compile.capture import capture, unexported
 from edge_ad.compile.integer.detectors import board_detector
 from edge_ad.compile.integer.detectors.form import proven
 from edge_ad.compile.integer.detectors.material import Material
+from edge_ad.compile.prune import prune
 from edge_ad.compile.prune.anatomies import anatomy_of
 from edge_ad.compile.prune.groups import Channels
 from edge_ad.compile.scores import batches
@@ -90,11 +92,18 @@ def test_its_folder_gives_the_same_errors_by_both_networks(registers: bool, tmp_
     for window in map(torch.from_numpy, _windows(made)):
         with torch.no_grad():
             expected = made.simplified()(window)
-            assert torch.equal(again.simplified()(window), expected)
+            torch.testing.assert_close(again.simplified()(window), expected, rtol=1e-5, atol=1e-6)
             torch.testing.assert_close(again.network()(window), expected, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize(("name", "precision"), [("openvino-cpu", "int8"), ("litert", "int8"), ("onnx-cpu", "fp32")])
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    [
+        ("openvino-cpu", "int8"),
+        pytest.param("litert", "int8", marks=pytest.mark.slow),
+        pytest.param("onnx-cpu", "fp32", marks=pytest.mark.slow),
+    ],
+)
 def test_other_targets_run_it(name: str, precision: str, tmp_path: Path) -> None:
     made, target = narrowed(), get(name)
     windows = _windows(made, 8)
@@ -110,15 +119,6 @@ def test_other_targets_run_it(name: str, precision: str, tmp_path: Path) -> None
     with torch.no_grad():
         wanted = [made.simplified()(torch.from_numpy(window)).numpy() for window in windows]
     assert np.corrcoef(np.ravel(found), np.ravel(wanted))[0, 1] > 0.99
-
-
-def test_the_exported_network_is_the_fitted_one(tmp_path: Path) -> None:
-    made, target = narrowed(), get("openvino-cpu")
-    for file, content in target.lower(capture(made, target.opset), "fp32", None).files.items():
-        (tmp_path / file).write_bytes(content)
-    engine = open_model(target.engine, next(tmp_path.glob("*.xml")), target.options)
-    assert check_parity(made, engine, _windows(made)).worst < 1e-3
-    engine.close()
 
 
 @pytest.mark.parametrize("registers", [False, True])
@@ -169,3 +169,28 @@ def test_a_form_that_the_weights_do_not_have_is_refused(form: str, tmp_path: Pat
     (tmp_path / "model.json").write_text(json.dumps(described))
     with pytest.raises(ModelError, match="cannot be loaded"):
         load_detector(tmp_path)
+
+
+def test_the_published_shape_is_pruned_too(tmp_path: Path) -> None:
+    """Layer norm and softmax gates over all tokens, hidden layers of twice the width: nothing is trimmed there."""
+    detector = prunable.make("tspulse")
+    changed = {"norm": "layer", "gate": "softmax", "expansion": 2}
+    config = detector.config.model_copy(update=changed)
+    detector = replace(detector, config=config, core=Core(config).eval())
+    made = prune(detector, 0.8, prunable.normals(detector, 4), steps=4, multiple=4)
+    assert made.macs_after <= 0.2 * made.macs_before
+    made.detector.save(tmp_path)
+    again, (window, *_) = load_detector(tmp_path), map(torch.from_numpy, _windows(detector))
+    with torch.no_grad():
+        expected = made.detector.simplified()(window)
+        torch.testing.assert_close(again.simplified()(window), expected, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(again.network()(window), expected, rtol=1e-3, atol=1e-5)
+
+
+def test_features_and_registers_go_where_hidden_channels_do_not_suffice() -> None:
+    detector = prunable.make("tspulse")
+    made = prune(detector, 0.9, prunable.normals(detector, 4), steps=4, multiple=4)
+    assert made.macs_after <= 0.1 * made.macs_before
+    assert isinstance(made.detector, TsPulse)
+    assert made.detector.core.time_embedding.out_features < detector.config.width
+    assert made.detector.config.form == "scoring" and detector.config.form == "published"
