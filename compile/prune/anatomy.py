@@ -40,8 +40,8 @@ class Anatomy:
     network to see which layers hang together, where `forward` would not show it. followers: called with which channels
     (C,) of a layer stay, for what hangs on it unseen. refit: sets what can be solved for in closed form, before and
     after the last recovery. notes: what was done before. joined: groups of the network as it is that are given by hand.
-    unpruned: the network before it was rewritten for pruning, where it was; what costs are compared with. overhead: of
-    each output of a layer besides its multiply-accumulates, counted in these: its scaling, what is done to it one by one.
+    unpruned: the network before it was rewritten for pruning, where it was: what costs are compared with. overhead: of
+    each output of a layer besides its multiply-accumulates, in these: to scale it, and what is done to it by itself.
     """
 
     network: nn.Module

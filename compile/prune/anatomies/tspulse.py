@@ -80,7 +80,7 @@ def anatomy(detector: Detector, normal: Tensor, changed: Tensor, calibration: Te
         frozenset(fixed),
         batch=max(1, 64 // channels),
         rate=2e-3,
-        steps=1500,
+        steps=3000,
         joined=joined_of,
         unpruned=Reconstructed(detector.scaling, detector.core),
         overhead=OVERHEAD,
