@@ -215,6 +215,25 @@ def test_the_least_important_channels_go_in_multiples_and_no_further_than_asked(
     assert channels.macs() == made.macs
 
 
+def test_what_a_large_chunk_made_needless_comes_back() -> None:
+    anatomy, normal, _ = _anatomy("tspulse")
+    channels = Channels(anatomy, normal[:1])
+    groups = channels.groups()
+    widths = {g.root: g.width for g in groups}
+    last = [torch.full((g.width,), 1e6 if g.joined is not None else 1.0) for g in groups]
+    hidden = [g for g in groups if g.joined is None]
+    least = choose(channels, hidden, last[: len(hidden)], widths, 0.0, 4)
+    made = choose(channels, groups, last, widths, least.macs - 1, 4)
+    assert 0.95 * least.macs < made.macs < least.macs
+    assert any(len(made.channels.get(i, [])) < len(gone) for i, gone in least.channels.items())
+    for index in sorted(made.channels, reverse=True):
+        root = groups[index].root
+        channels.prune(next(g for g in channels.groups() if g.root == root), made.channels[index])
+        left = groups[index].width - len(made.channels[index])
+        assert root == "registers" or left % step_of(groups[index].width, 4) == 0
+    assert channels.macs() == made.macs
+
+
 @pytest.mark.parametrize(("width", "multiple", "step"), [(256, 16, 16), (32, 16, 8), (8, 16, 2), (3, 4, 1)])
 def test_narrow_layers_keep_steps_to_choose_from(width: int, multiple: int, step: int) -> None:
     assert step_of(width, multiple) == step
