@@ -95,7 +95,7 @@ def joined_of(network: nn.Module) -> list[Joined]:
 
 
 def _features(core: Core) -> Joined:
-    """Read by each mixer through its norm, and by the heads."""
+    """Read by each mixer through its norm, or without one by its first matrix, and by the heads."""
     width = core.time_embedding.out_features
     each = torch.arange(width)[:, None]
     tokens = core.base_norm.weight.numel() // width
@@ -110,7 +110,9 @@ def _features(core: Core) -> Joined:
     ]
     runs: list[str] = []
     for name, mixer in _mixers(core):
-        parts += of_layer(f"{name}.norm", 0, each, read=True)
+        normed = not isinstance(mixer.norm, nn.Identity)
+        if normed:
+            parts += of_layer(f"{name}.norm", 0, each, read=True)
         parts += [
             Slices(f"{name}.norm.{statistic}", 0, each)
             for statistic in ("running_mean", "running_var")
@@ -119,7 +121,7 @@ def _features(core: Core) -> Joined:
         if mixer.over_tokens:
             runs += _layers(name)
         else:
-            parts += of_layer(f"{name}.up", 1, each)
+            parts += of_layer(f"{name}.up", 1, each, read=not normed)
             parts += _outputs(name, each)
     return Joined("features", width, tuple(parts), dict.fromkeys(runs, width))
 

@@ -28,9 +28,9 @@ def check_agreement(core: Core) -> None:
         expected[f"mixers.{index}.up"] = (given, hidden)
         expected[f"mixers.{index}.down"] = (hidden, made)
         expected[f"mixers.{index}.gate.linear"] = (hidden if mixer.from_hidden else made, made)
-        norm = mixer.norm.weight
-        if len(norm) != width:
-            raise ValueError(f"'mixers.{index}.norm' is {len(norm)} wide, not {width}")
+        norm = width if isinstance(mixer.norm, nn.Identity) else len(mixer.norm.weight)
+        if norm != width:
+            raise ValueError(f"'mixers.{index}.norm' is {norm} wide, not {width}")
     for name, shape in expected.items():
         layer = core.get_submodule(name)
         assert isinstance(layer, nn.Linear)

@@ -88,6 +88,11 @@ class TsPulseConfig(BaseModel):
         """Whether the last block gives `read_tokens` alone; a softmax gate needs all tokens for its sum."""
         return self.form == "scoring" and self.gate == "sigmoid"
 
+    @property
+    def folded(self) -> bool:
+        """Whether mixers over features read the stream itself, a batch norm being part of their first matrix."""
+        return self.form == "scoring" and self.norm == "batch"
+
 
 PRESETS: dict[str, TsPulseConfig] = {
     # The published shape (arXiv 2505.13033; sizes as in granite-tsfm's released checkpoints).

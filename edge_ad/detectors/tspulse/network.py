@@ -20,9 +20,14 @@ class TokenBatchNorm(nn.BatchNorm1d):
         if self.training:
             normed: Tensor = super().forward(x.transpose(1, 2)).transpose(1, 2)
             return normed
+        gain, offset = self.gain_and_offset()
+        return x * gain + offset
+
+    def gain_and_offset(self) -> tuple[Tensor, Tensor]:
+        """What each feature is multiplied by in evaluation, and what is added, (d,) each."""
         assert self.running_mean is not None and self.running_var is not None
         gain = self.weight * torch.rsqrt(self.running_var + self.eps)
-        return x * gain + (self.bias - self.running_mean * gain)
+        return gain, self.bias - self.running_mean * gain
 
 
 class GatedUnit(nn.Module):
@@ -40,7 +45,8 @@ class GatedUnit(nn.Module):
 class Mixer(nn.Module):
     """x + gate(MLP(norm(x))) with the MLP over tokens or over features of x (B, N, d).
 
-    kept: the tokens that are given, None for all. In the scoring form the gate reads the MLP's hidden layer.
+    kept: the tokens that are given, None for all. In the scoring form the gate reads the MLP's hidden layer, and over
+    features there is no batch norm.
     """
 
     def __init__(self, n: int, config: TsPulseConfig, *, over_tokens: bool, kept: slice | None = None):
@@ -48,7 +54,7 @@ class Mixer(nn.Module):
         self.over_tokens, self.kept = over_tokens, kept
         self.from_hidden = config.form == "scoring"
         hidden, made = n * config.expansion, n if kept is None else kept.stop - kept.start
-        self.norm = _norm(config.norm, config.width)
+        self.norm = nn.Identity() if config.folded and not over_tokens else _norm(config.norm, config.width)
         self.up = nn.Linear(n, hidden)
         self.down = nn.Linear(hidden, made)
         self.gate = GatedUnit(made, hidden if self.from_hidden else made, config.gate)

@@ -1,11 +1,13 @@
 """The scoring form of TSPulse's core: the newest patch and the spectrum as before, by layers that can be narrower.
 
-Two exact rewritings of what the published form computes:
+Three exact rewritings of what the published form computes:
 
 - A mixer's gate reads down(u) = W u + b of the hidden layer u, linearly. So it reads u itself, with the matrix G W and
   the bias G b + c in place of G and c: (N, h) weights for a hidden layer of h in place of (N, N).
 - The heads of the score read the newest time patch's token and those of the spectrum. With gates that read u, the last
   block need not compute the others, nor the last mixer over tokens the rows that lead to them.
+- Batch norm is an affine map of each feature, and a mixer over features begins with a matrix over them: one matrix does
+  both. Over tokens it cannot, where the matrix is the same for all features.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import torch
 from torch import nn
 
 from edge_ad.detectors.tspulse.config import TsPulseConfig
-from edge_ad.detectors.tspulse.network import Core, Mixer
+from edge_ad.detectors.tspulse.network import Core, Mixer, TokenBatchNorm
 
 
 def scoring_form(config: TsPulseConfig, core: Core) -> tuple[TsPulseConfig, Core]:
@@ -29,6 +31,8 @@ def scoring_form(config: TsPulseConfig, core: Core) -> tuple[TsPulseConfig, Core
     for mixer in mixers:
         mixer.gate.linear = _after(mixer.gate.linear, mixer.down)
         mixer.from_hidden = True
+        if isinstance(mixer.norm, TokenBatchNorm) and not mixer.over_tokens:
+            mixer.up, mixer.norm = _behind(mixer.up, mixer.norm), nn.Identity()
     if config.trimmed:
         last = mixers[-2]
         last.kept, core.trimmed = config.read_tokens, True
@@ -42,6 +46,14 @@ def _after(second: nn.Linear, first: nn.Linear) -> nn.Linear:
     weight = second.weight.double() @ first.weight.double()
     bias = second.weight.double() @ first.bias.double() + second.bias.double()
     return _linear(weight.float(), bias.float())
+
+
+@torch.no_grad()
+def _behind(layer: nn.Linear, norm: TokenBatchNorm) -> nn.Linear:
+    """layer(norm(x)) as one layer."""
+    gain, offset = (value.double() for value in norm.gain_and_offset())
+    weight = layer.weight.double()
+    return _linear((weight * gain).float(), (layer.bias.double() + weight @ offset).float())
 
 
 @torch.no_grad()

@@ -123,14 +123,17 @@ def _mixer(builder: Builder, network: Network, mixer: Mixer, stream: Buffer) -> 
     """The stream (N, width) plus the mixer's gated output; over tokens all between lies transposed."""
     rows, columns, transposed = mixer.read[1], network.width, int(mixer.over_tokens)
     batch = columns if transposed else rows
-    normed = builder.buffer(2 * rows * columns)
-    features = builder.constant(mixer.features)
-    record = FeatureScale(
-        input=_rows(stream, mixer.read, columns), output=normed, features=features, rows=rows, columns=columns,
-        transposed=transposed,
-    )  # fmt: skip
-    builder.step(record, reads=[stream], writes=[normed])
-    up = _linear(builder, mixer.up, normed, batch)
+    if mixer.features is None:
+        assert not transposed
+        up = _linear(builder, mixer.up, stream, batch, first=mixer.read[0])
+    else:
+        normed = builder.buffer(2 * rows * columns)
+        record = FeatureScale(
+            input=_rows(stream, mixer.read, columns), output=normed, features=builder.constant(mixer.features),
+            rows=rows, columns=columns, transposed=transposed,
+        )  # fmt: skip
+        builder.step(record, reads=[stream], writes=[normed])
+        up = _linear(builder, mixer.up, normed, batch)
     bent = builder.buffer(up.size)
     table = builder.constant(mixer.gelu)
     curve = Curve(input=up, output=bent, table=table, bits=GELU_BITS, size=up.size // 2)

@@ -132,9 +132,10 @@ def _ranges(
              watch(core.spectrum_head, "spectrum_head")]  # fmt: skip
     for mixer in core.mixers:
         assert isinstance(mixer, floats.Mixer)
-        hooks += [watch(mixer, "stream"), watch(mixer.norm, "norm"), watch(mixer.up, "up"),
-                  watch(mixer.up, "gelu", then=functional.gelu), watch(mixer.down, "down"),
-                  watch(mixer.gate.linear, "gate")]  # fmt: skip
+        if not isinstance(mixer.norm, nn.Identity):
+            hooks.append(watch(mixer.norm, "norm"))
+        hooks += [watch(mixer, "stream"), watch(mixer.up, "up"), watch(mixer.up, "gelu", then=functional.gelu),
+                  watch(mixer.down, "down"), watch(mixer.gate.linear, "gate")]  # fmt: skip
     front, channels = Front(scaling).eval(), 0
     try:
         with torch.no_grad():
@@ -189,20 +190,24 @@ def _mixer(
     mixer: floats.Mixer, read: tuple[int, int], made: tuple[int, int], units: dict[str, float], stream: float
 ) -> Mixer:
     norm = mixer.norm
-    assert (
-        isinstance(norm, floats.TokenBatchNorm)
-        and norm.running_var is not None
-        and norm.running_mean is not None
-    )
-    gain = _floats(norm.weight) / np.sqrt(_floats(norm.running_var) + norm.eps)
-    bias = _floats(norm.bias) - _floats(norm.running_mean) * gain
+    features, given = None, stream
+    if not isinstance(norm, nn.Identity):
+        assert (
+            isinstance(norm, floats.TokenBatchNorm)
+            and norm.running_var is not None
+            and norm.running_mean is not None
+        )
+        gain = _floats(norm.weight) / np.sqrt(_floats(norm.running_var) + norm.eps)
+        bias = _floats(norm.bias) - _floats(norm.running_mean) * gain
+        given = units["norm"]
+        features = _features(gain * stream / given, bias / given)
     return Mixer(
         over_tokens=mixer.over_tokens,
         from_hidden=mixer.from_hidden,
         read=read,
         made=made,
-        features=_features(gain * stream / units["norm"], bias / units["norm"]),
-        up=_linear(mixer.up, units["norm"], units["up"]),
+        features=features,
+        up=_linear(mixer.up, given, units["up"]),
         gelu=_int16(curve_table(_gelu, units["up"], units["gelu"], GELU_BITS)),
         down=_linear(mixer.down, units["gelu"], units["down"]),
         gate=_linear(mixer.gate.linear, units["gelu" if mixer.from_hidden else "down"], units["gate"]),

@@ -71,7 +71,9 @@ class Reference:
 
 def _mixed(stream: Int64, mixer: Mixer) -> Int64:
     read, made = (slice(first, first + count) for first, count in (mixer.read, mixer.made))
-    h = feature_scale(stream[read], mixer.features.astype(np.int64))
+    h = stream[read]
+    if mixer.features is not None:
+        h = feature_scale(h, mixer.features.astype(np.int64))
     h = h.T if mixer.over_tokens else h
     bent = curve(_linear(h, mixer.up), mixer.gelu.astype(np.int64), GELU_BITS)
     h = _linear(bent, mixer.down)
