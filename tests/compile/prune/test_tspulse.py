@@ -194,3 +194,11 @@ def test_features_and_registers_go_where_hidden_channels_do_not_suffice() -> Non
     assert isinstance(made.detector, TsPulse)
     assert made.detector.core.time_embedding.out_features < detector.config.width
     assert made.detector.config.form == "scoring" and detector.config.form == "published"
+
+
+def test_it_can_be_pruned_again() -> None:
+    once = narrowed(registers=True)
+    twice = prune(once, 0.3, prunable.normals(once, 4), steps=4, multiple=4)
+    assert twice.macs_before == once.fit_info[PRUNED]["macs_after"]
+    assert twice.macs_after <= 0.7 * twice.macs_before
+    assert isinstance(twice.detector, TsPulse) and twice.detector.config == once.config
