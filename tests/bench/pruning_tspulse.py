@@ -3,7 +3,7 @@
     python tests/bench/pruning_tspulse.py series --budget 150 --work work/tspulse --series omi-1 --series valve1
     python tests/bench/pruning_tspulse.py operators work/pruning/asd-tspulse work/pruning/asd-tspulse-60
 
-Fits are those of tspulse_series.py, kept in its work folder. VUS-PR is the float network's; instructions and image bytes
+Fits are those of tspulse_series.py, kept in its folder. VUS-PR is the float network's; instructions and image bytes
 (without golden vectors) are those of one channel on QEMU's mps2-an500. Prints Markdown.
 """
 
