@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from edge_ad.compile.prune.joined import Joined
 from edge_ad.detectors.base import Detector
 
 Kept = Mapping[
@@ -39,7 +40,10 @@ class Anatomy:
     network to see which layers hang together, where `forward` would not show it. followers: called with which channels
     (C,) of a layer stay, for what hangs on it unseen. passes: how often the layers whose names begin so run for one
     score, where that is not once. least_step: multiples up to this are never halved for narrow layers. refit: sets what
-    can be solved for in closed form, before and after the last recovery. notes: what was done before.
+    can be solved for in closed form, before and after the last recovery. notes: what was done before. joined: groups of
+    the network as it is that are given by hand. unpruned: the network before it was rewritten for pruning, where it
+    was: what costs are compared with. overhead: of each output of a layer besides its multiply-accumulates, in these:
+    to scale it, and what is done to it by itself.
     """
 
     network: nn.Module
@@ -57,3 +61,10 @@ class Anatomy:
     least_step: int = 1
     refit: Callable[[nn.Module, Targets], None] | None = None
     notes: list[str] = field(default_factory=list)
+    joined: Callable[[nn.Module], list[Joined]] | None = None
+    unpruned: nn.Module | None = None
+    overhead: int = 0
+
+    def passes_of(self, layer: str) -> int:
+        """How often a layer runs for one score."""
+        return next((n for start, n in self.passes.items() if layer.startswith(start)), 1)

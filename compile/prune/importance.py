@@ -16,56 +16,45 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from edge_ad.compile.prune.anatomy import Anatomy
-from edge_ad.compile.prune.groups import Group, Layer
+from edge_ad.compile.prune.groups import Group
 
 Pairs = Sequence[tuple[Tensor, Tensor]]  # a normal input and its altered copy, (1, …) each
 
 
-def importances(
-    anatomy: Anatomy, layers: Mapping[str, Layer], groups: Sequence[Group], pairs: Pairs
-) -> list[Tensor]:
+def importances(anatomy: Anatomy, groups: Sequence[Group], pairs: Pairs) -> list[Tensor]:
     """Of each group, the importance of its channels (width,), in squared units of the score."""
     found = [torch.zeros(group.width, dtype=torch.float64) for group in groups]
     for normal, changed in pairs:
-        usual, other = (_gates(anatomy, layers, groups, x) for x in (normal, changed))
+        usual, other = (_gates(anatomy, groups, x) for x in (normal, changed))
         for total, a, b in zip(found, usual, other, strict=True):
             total += (a.square() + (b - a).square()) / len(pairs)
     return found
 
 
-def _gates(anatomy: Anatomy, layers: Mapping[str, Layer], groups: Sequence[Group], x: Tensor) -> list[Tensor]:
+def _gates(anatomy: Anatomy, groups: Sequence[Group], x: Tensor) -> list[Tensor]:
     """dS/dg of every channel of every group, for one input."""
-    weights = [layer.weight for layer in layers.values()]
-    biases = [layer.bias for layer in layers.values() if layer.bias is not None]
+    read = {part.tensor for group in groups for part in group.reads}
+    tensors = {name: p for name, p in anatomy.network.named_parameters() if name in read}
     with torch.enable_grad():
         score = anatomy.score(anatomy.network(x), x).sum()
-        grads = torch.autograd.grad(score, [*weights, *biases], allow_unused=True)
-    by_tensor = {id(t): g for t, g in zip([*weights, *biases], grads, strict=True)}
-    return [_gate(layers, group, by_tensor) for group in groups]
+        grads = torch.autograd.grad(score, list(tensors.values()), allow_unused=True)
+    products = {
+        name: None if grad is None else (tensor.detach() * grad).double()
+        for (name, tensor), grad in zip(tensors.items(), grads, strict=True)
+    }
+    return [_gate(group, products) for group in groups]
 
 
-@torch.no_grad()
-def _gate(layers: Mapping[str, Layer], group: Group, grads: Mapping[int, Tensor | None]) -> Tensor:
-    """The sum over all layers that read a channel; of channels that none reads, over those that make it."""
+def _gate(group: Group, products: Mapping[str, Tensor | None]) -> Tensor:
+    """The sum over all that scales a channel. products: tensor times gradient, None where the score has none."""
     total = torch.zeros(group.width, dtype=torch.float64)
-    for member in group.consumers or group.producers:
-        layer = layers[member.name]
-        per_channel = _products(layer, member.outputs, grads)
-        total += per_channel[member.channels].sum(1)
+    for part in group.reads:
+        product = products[part.tensor]
+        if product is not None:
+            total += (
+                product.movedim(part.axis, 0).reshape(product.shape[part.axis], -1).sum(1)[part.places].sum(1)
+            )
     return total
-
-
-def _products(layer: Layer, outputs: bool, grads: Mapping[int, Tensor | None]) -> Tensor:
-    """Sum of weight * gradient of each input or output channel of a layer."""
-    transposed = isinstance(layer, nn.ConvTranspose2d)
-    axis = 0 if outputs != transposed else 1
-    grad = grads[id(layer.weight)]
-    found = torch.zeros(layer.weight.shape[axis], dtype=torch.float64)
-    if grad is not None:
-        found += (layer.weight * grad).double().movedim(axis, 0).flatten(1).sum(1)
-    if outputs and layer.bias is not None and (bias := grads[id(layer.bias)]) is not None:
-        found += (layer.bias * bias).double()
-    return found

@@ -17,7 +17,7 @@ from torch import Tensor
 from edge_ad.compile.prune.anatomies import anatomy_of
 from edge_ad.compile.prune.anatomy import Anatomy, Targets
 from edge_ad.compile.prune.choose import choose
-from edge_ad.compile.prune.groups import Channels
+from edge_ad.compile.prune.groups import Channels, cost_of
 from edge_ad.compile.prune.importance import Pairs, importances
 from edge_ad.compile.prune.recover import error_of, recover, remaining, renew_batch_norms, targets_of
 from edge_ad.compile.scores import batches
@@ -86,11 +86,11 @@ def prune(
     anatomy = anatomy_of(detector, normal, changed, calibration)
     steps = steps or anatomy.steps
     channels = Channels(anatomy, normal[:1])
-    most = (1 - share) * channels.macs()
-    _require_reachable(channels, most, multiple, _least(anatomy, multiple))
+    before = cost_of(anatomy, normal[:1])
+    most = (1 - share) * before[0]
+    _require_reachable(channels, most, before[0], multiple, _least(anatomy, multiple))
     done = stage("unpruned network", 2 * len(normal))
     targets = _targets(anatomy, normal, changed, done)
-    before = channels.macs(), channels.parameters()
     loss = _rounds(anatomy, channels, targets, _pairs(normal, changed), most, steps, multiple, seed, stage)
     after = channels.macs(), channels.parameters()
     return _finished(detector, anatomy, channels, calibration, before, after, loss, steps, digest)
@@ -107,7 +107,7 @@ def _rounds(
     for number in range(1, ROUNDS + 1):
         groups = channels.groups()
         done = stage(f"importance, round {number} of {ROUNDS}", 1)
-        found = importances(anatomy, channels.layers, groups, pairs)
+        found = importances(anatomy, groups, pairs)
         done()
         goal = begin - (begin - most) * number / ROUNDS
         choice = choose(channels, groups, found, widths, goal, multiple, _least(anatomy, multiple))
@@ -143,14 +143,13 @@ def _least(anatomy: Anatomy, multiple: int) -> int:
     return multiple if multiple <= anatomy.least_step else 1
 
 
-def _require_reachable(channels: Channels, most: float, multiple: int, least: int) -> None:
+def _require_reachable(channels: Channels, most: float, begin: int, multiple: int, least: int) -> None:
     """Raises ModelError where no more than `most` multiply-accumulates is less than the narrowest layers need."""
     groups = channels.groups()
     alike = [torch.zeros(group.width) for group in groups]
     widths = {g.root: g.width for g in groups}
     left = choose(channels, groups, alike, widths, 0.0, multiple, least).macs
     if left > most:
-        begin = channels.macs()
         raise ModelError(
             f"cannot be pruned by {1 - most / begin:.3g} of its multiply-accumulates: at the narrowest that its layers "
             f"may be {left / begin:.2g} of them are left",

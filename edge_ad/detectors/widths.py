@@ -38,7 +38,8 @@ def take_widths(tensors: Mapping[str, Tensor], **modules: nn.Module | None) -> N
     """Give the parameters and buffers of modules the shapes that `tensors` has for them, as `<module>.<name>`.
 
     Values are left undefined: the state is loaded afterwards. Raises ValueError for a tensor with another number of
-    axes or another kernel than the topology has there, without any value, or that does not fit its layer's others.
+    axes or another kernel than the topology has there, that does not fit its layer's others, or without any value where
+    the module does not say (`may_be_empty`: names) that it can do without.
     """
     for prefix, network in modules.items():
         if network is None:
@@ -53,12 +54,13 @@ def take_widths(tensors: Mapping[str, Tensor], **modules: nn.Module | None) -> N
                     _replace(layer, name, own, given)
                     changed = True
             if changed:
-                _describe(layer, where)
+                describe(layer, where)
 
 
 def _check(layer: nn.Module, name: str, own: Tensor, given: Tensor) -> None:
     kernel = 2 if isinstance(layer, _CONVOLUTIONS) and own.ndim > 2 else own.ndim
-    if given.ndim != own.ndim or given.shape[kernel:] != own.shape[kernel:] or given.numel() == 0:
+    empty = given.numel() == 0 and name.rpartition(".")[2] not in getattr(layer, "may_be_empty", ())
+    if given.ndim != own.ndim or given.shape[kernel:] != own.shape[kernel:] or empty:
         raise ValueError(f"'{name}' has shape {tuple(given.shape)}, which no width of its layer gives")
 
 
@@ -70,7 +72,7 @@ def _replace(layer: nn.Module, name: str, own: Tensor, given: Tensor) -> None:
         layer._buffers[name] = value
 
 
-def _describe(layer: nn.Module, where: str) -> None:
+def describe(layer: nn.Module, where: str) -> None:
     """Have a layer say how wide it is. Raises ValueError where its tensors contradict each other."""
     wide: int | None = None
     if isinstance(layer, _CONVOLUTIONS):

@@ -65,7 +65,7 @@ def board_cases(work: Path) -> Iterator[Case]:
         "magnetic_tile-efficientad-micro", tiles, ("efficientad", *micro, "--steps", "3000"), 0.05, 0.55
     )
     yield Case("magnetic_tile-fader-micro", tiles, ("fader", *micro, "--steps", "400"), 0.05, 0.5)
-    yield Case("asd-tspulse", machines(SHARED, work, "asd"), ("tspulse", "--steps", "600"), 0.02, 0.5)
+    yield Case("asd-tspulse", machines(SHARED, work, "asd"), ("tspulse", "--steps", "600"), 0.02, 0.6)
     scans = recorded_scans(SHARED, work)
     yield Case("kitti-starnet-micro", scans, ("starnet", *micro), 0.25, 0.5)
     yield Case("kitti-starnet-micro-elbo", scans, ("starnet", *micro, "--score", "neg_elbo"), 0.25, 0.5)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Masking = Literal["newest", "block", "hybrid", "variable-hybrid"]
 Norm = Literal["batch", "layer"]
 Gate = Literal["sigmoid", "softmax"]
+Form = Literal["published", "scoring"]
 _Count = Annotated[int, Field(gt=0)]
 _Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -22,7 +23,8 @@ class TsPulseConfig(BaseModel):
     masking, mask_ratio, patch_share: how training masks windows (see `masking`); newest_share: how many of them are
     masked as scoring does it, newest patch only. scale_floor: smallest variance that a window is divided by (RevIN's
     eps, in units of the training variance). steps: optimiser steps with `batch` windows of one channel each.
-    weights: safetensors file in granite-tsfm's key layout to begin from.
+    weights: safetensors file in granite-tsfm's key layout to begin from. form: of the network; "scoring" gives the same
+    newest patch and spectrum with layers that can be narrower (see `scoring_form`), as pruned models have it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -53,6 +55,7 @@ class TsPulseConfig(BaseModel):
     weights: str | None = None
     weights_sha256: str | None = None
     seed: int = 42
+    form: Form = "published"
 
     @model_validator(mode="after")
     def _whole_patches(self) -> TsPulseConfig:
@@ -74,6 +77,21 @@ class TsPulseConfig(BaseModel):
     def tokens(self) -> int:
         """Time patches, spectrum patches and registers."""
         return 2 * self.patches + self.registers
+
+    @property
+    def read_tokens(self) -> slice:
+        """The tokens that the heads of the score read: the newest time patch and the whole spectrum."""
+        return slice(self.patches - 1, 2 * self.patches)
+
+    @property
+    def trimmed(self) -> bool:
+        """Whether the last block gives `read_tokens` alone; a softmax gate needs all tokens for its sum."""
+        return self.form == "scoring" and self.gate == "sigmoid"
+
+    @property
+    def folded(self) -> bool:
+        """Whether mixers over features read the stream itself, a batch norm being part of their first matrix."""
+        return self.form == "scoring" and self.norm == "batch"
 
 
 PRESETS: dict[str, TsPulseConfig] = {

@@ -22,6 +22,7 @@ from edge_ad.detectors.model_folder import (
     read_tensors,
     write_model,
 )
+from edge_ad.detectors.tspulse.agreement import check_agreement
 from edge_ad.detectors.tspulse.config import PRESETS, TsPulseConfig
 from edge_ad.detectors.tspulse.head import fit_error_streams
 from edge_ad.detectors.tspulse.network import Core
@@ -140,6 +141,7 @@ class TsPulse:
             load_modules(tensors, scaling=scaling, core=core)
             found = cls(config, splits, mean, std, scaling, core, described["fit"])
             if is_pruned(described["fit"]):
+                check_agreement(core)
                 check_joined(found.network(), found.input.shape, torch.float32)
             return found
         except LOAD_ERRORS as error:

@@ -20,79 +20,104 @@ class TokenBatchNorm(nn.BatchNorm1d):
         if self.training:
             normed: Tensor = super().forward(x.transpose(1, 2)).transpose(1, 2)
             return normed
+        gain, offset = self.gain_and_offset()
+        return x * gain + offset
+
+    def gain_and_offset(self) -> tuple[Tensor, Tensor]:
+        """What each feature is multiplied by in evaluation, and what is added, (d,) each."""
         assert self.running_mean is not None and self.running_var is not None
         gain = self.weight * torch.rsqrt(self.running_var + self.eps)
-        return x * gain + (self.bias - self.running_mean * gain)
+        return gain, self.bias - self.running_mean * gain
 
 
 class GatedUnit(nn.Module):
-    """h * gate(Linear(h)) over the last axis; a softmax gate has mean 1 / n, a sigmoid gate 1 / 2 at first."""
+    """h * gate(Linear(read)) over the last axis; a softmax gate has mean 1 / n, a sigmoid gate 1 / 2 at first."""
 
-    def __init__(self, n: int, gate: Gate):
+    def __init__(self, n: int, read: int, gate: Gate):
         super().__init__()
-        self.linear, self.gate = nn.Linear(n, n), gate
+        self.linear, self.gate = nn.Linear(read, n), gate
 
-    def forward(self, h: Tensor) -> Tensor:
-        weight = self.linear(h)
+    def forward(self, h: Tensor, read: Tensor) -> Tensor:
+        weight = self.linear(read)
         return h * (torch.sigmoid(weight) if self.gate == "sigmoid" else torch.softmax(weight, dim=-1))
 
 
 class Mixer(nn.Module):
-    """x + gate(MLP(norm(x))) with the MLP over tokens or over features of x (B, N, d)."""
+    """x + gate(MLP(norm(x))) with the MLP over tokens or over features of x (B, N, d).
 
-    def __init__(self, n: int, config: TsPulseConfig, *, over_tokens: bool):
+    kept: the tokens that are given, None for all. In the scoring form the gate reads the MLP's hidden layer, and over
+    features there is no batch norm.
+    """
+
+    def __init__(self, n: int, config: TsPulseConfig, *, over_tokens: bool, kept: slice | None = None):
         super().__init__()
-        self.over_tokens = over_tokens
-        self.norm = _norm(config.norm, config.width)
-        self.up = nn.Linear(n, n * config.expansion)
-        self.down = nn.Linear(n * config.expansion, n)
-        self.gate = GatedUnit(n, config.gate)
+        self.over_tokens, self.kept = over_tokens, kept
+        self.from_hidden = config.form == "scoring"
+        hidden, made = n * config.expansion, n if kept is None else kept.stop - kept.start
+        self.norm = nn.Identity() if config.folded and not over_tokens else _norm(config.norm, config.width)
+        self.up = nn.Linear(n, hidden)
+        self.down = nn.Linear(hidden, made)
+        self.gate = GatedUnit(made, hidden if self.from_hidden else made, config.gate)
         self.dropout = config.dropout
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.norm(x)
         if self.over_tokens:
             h = h.transpose(1, 2)
-        h = functional.dropout(functional.gelu(self.up(h)), self.dropout, self.training)
-        h = self.gate(functional.dropout(self.down(h), self.dropout, self.training))
+        hidden = functional.dropout(functional.gelu(self.up(h)), self.dropout, self.training)
+        h = functional.dropout(self.down(hidden), self.dropout, self.training)
+        h = self.gate(h, hidden if self.from_hidden else h)
         if self.over_tokens:
             h = h.transpose(1, 2)
-        return x + h
+        return (x if self.kept is None else x[:, self.kept]) + h
 
 
 class Core(nn.Module):
-    """Embeddings, backbone, decoder, heads: the part with weights worth quantizing."""
+    """Embeddings, backbone, decoder, heads: the part with weights worth quantizing.
+
+    Widths are those of the layers; a pruned core may have no registers.
+    """
+
+    may_be_empty = frozenset({"registers"})
 
     def __init__(self, config: TsPulseConfig):
         super().__init__()
         p, d = config.patch, config.width
-        self.patches, self.patch = config.patches, p
+        self.patches, self.patch, self.trimmed = config.patches, p, config.trimmed
         self.time_embedding, self.spectrum_embedding = nn.Linear(p, d), nn.Linear(p, d)
         self.registers = nn.Parameter(torch.randn(config.registers, d))
         self.base_norm = nn.LayerNorm(config.tokens * d)
         layers: list[nn.Module] = []
-        for _ in range(config.layers + config.decoder_layers):
+        count = config.layers + config.decoder_layers
+        for number in range(count):
+            kept = config.read_tokens if config.trimmed and number == count - 1 else None
             layers += [
-                Mixer(config.tokens, config, over_tokens=True),
+                Mixer(config.tokens, config, over_tokens=True, kept=kept),
                 Mixer(d, config, over_tokens=False),
             ]
         self.mixers = nn.Sequential(*layers)
         self.time_head, self.spectrum_head = nn.Linear(d, p), nn.Linear(d, p)
 
     def tokens(self, series: Tensor, spectrum: Tensor) -> Tensor:
-        """Scaled series and spectrum (B, S) each to decoded tokens (B, N, d): time, spectrum, registers."""
+        """Scaled series and spectrum (B, S) each to decoded tokens (B, N, d): time, spectrum, registers; where the core
+        is trimmed, to (B, P + 1, d): the newest time patch's and the spectrum's."""
         rows = series.shape[0]
         time = self.time_embedding(series.reshape(rows, self.patches, self.patch))
         frequency = self.spectrum_embedding(spectrum.reshape(rows, self.patches, self.patch))
-        tokens = torch.cat([time, frequency, self.registers.expand(rows, -1, -1)], dim=1)
+        joined = [time, frequency]
+        if len(self.registers):
+            joined.append(self.registers.expand(rows, -1, -1))
+        tokens = torch.cat(joined, dim=1)
         tokens = self.base_norm(tokens.flatten(1)).reshape(tokens.shape)
         found: Tensor = self.mixers(tokens)
         return found
 
     def heads(self, tokens: Tensor, first: int = 0) -> tuple[Tensor, Tensor]:
-        """Series from time patch `first` on, and spectrum, both scaled: (B, S - first p) and (B, S)."""
-        series = self.time_head(tokens[:, first : self.patches])
-        spectrum = self.spectrum_head(tokens[:, self.patches : 2 * self.patches])
+        """Series from time patch `first` on, where trimmed from the newest, and spectrum, both scaled: (B, S - first p)
+        and (B, S)."""
+        gone = self.patches - 1 if self.trimmed else 0
+        series = self.time_head(tokens[:, max(first - gone, 0) : self.patches - gone])
+        spectrum = self.spectrum_head(tokens[:, self.patches - gone : 2 * self.patches - gone])
         return series.flatten(1), spectrum.flatten(1)
 
     def forward(self, series: Tensor, spectrum: Tensor) -> tuple[Tensor, Tensor]:

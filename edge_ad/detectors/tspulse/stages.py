@@ -80,10 +80,11 @@ class PlainNetwork(nn.Module):
         found = (
             scaling.unscaled(series, scale),
             scaling.unscaled(scaling.series(values, spectrum), scale),
-            0,
+            torch.zeros_like(rows),
         )
         hidden = slice(-scaling.patch, None)
-        return torch.stack([(made - rows)[:, hidden].square().mean(1) for made in found])[None]
+        errors = [(made[:, hidden] - rows[:, hidden]).square().mean(1) for made in found]
+        return torch.stack(errors)[None]
 
 
 def scoring_network(scaling: Scaling, core: Core) -> Staged:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 
 import numpy as np
@@ -18,6 +20,7 @@ from edge_ad.compile.prune.groups import Channels
 from edge_ad.compile.prune.importance import importances
 from edge_ad.compile.scores import batches
 from edge_ad.data.altered import altered
+from edge_ad.detectors.tspulse.network import Core
 
 
 @pytest.fixture(params=prunable.KINDS)
@@ -66,7 +69,7 @@ def test_a_pruned_network_gives_what_the_whole_one_gives_with_those_channels_sil
     whole = deepcopy(anatomy.network)
     channels = Channels(anatomy, normal[:1])
     rng = np.random.default_rng(5)
-    roots = [group.root for group in channels.groups()]
+    roots = [group.root for group in channels.groups() if group.joined is None]
     assert roots
     for root in roots:
         group = next(g for g in channels.groups() if g.root == root)
@@ -85,8 +88,7 @@ def test_a_pruned_network_gives_what_the_whole_one_gives_with_those_channels_sil
 def test_multiply_accumulates_are_those_that_torch_counts(kind: str) -> None:
     anatomy, normal, _ = _anatomy(kind)
     channels = Channels(anatomy, normal[:1])
-    group = channels.groups()[0]
-    for _ in range(2):
+    for place in (0, -1, 0):  # the last of TSPulse's groups are given by hand
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             made = anatomy.network(normal[:1])
             if kind == "starnet":  # whose decoder runs for each of a pair of draws
@@ -94,14 +96,15 @@ def test_multiply_accumulates_are_those_that_torch_counts(kind: str) -> None:
         # TSPulse's Fourier transforms and FADeR's mask are no layers whose width could change.
         fixed = 2 * 2 * 256 * 257 if kind == "tspulse" else 0
         assert 2 * channels.macs() == counter.get_total_flops() - fixed
-        channels.prune(group, [0])
+        group = channels.groups()[place]
+        channels.prune(group, list(range(group.width)) if group.root == "registers" else [0])
 
 
 def test_importance_is_what_a_score_loses_when_a_channel_fades(kind: str) -> None:
     anatomy, normal, changed = _anatomy(kind)
     channels = Channels(anatomy, normal[:1])
     groups = channels.groups()
-    found = importances(anatomy, channels.layers, groups, [(normal[:1], changed[:1])])
+    found = importances(anatomy, groups, [(normal[:1], changed[:1])])
     most = [float(values.max()) for values in found]
     for index in np.argsort(most)[-4:]:
         group = groups[index]
@@ -114,22 +117,84 @@ def test_importance_is_what_a_score_loses_when_a_channel_fades(kind: str) -> Non
 @torch.no_grad()
 def _slope(anatomy: Anatomy, channels: Channels, group, channel: int, x: torch.Tensor) -> float:
     """The central difference of the score when all that read a channel (or, read by none, make it) take it by 1 ± h."""
-    h, scores = 2e-2, []
-    for factor in (1 + h, 1 - h):
-        saved = []
-        for member in group.consumers or group.producers:
-            layer = channels.layers[member.name]
-            axis = 0 if member.outputs != isinstance(layer, nn.ConvTranspose2d) else 1
-            tensors = [(layer.weight, axis)] + (
-                [(layer.bias, 0)] if member.outputs and layer.bias is not None else []
+    if group.joined is not None:
+        with _faded(anatomy.network.core, group.root, channel) as gate:
+            return _difference(
+                lambda factor: gate.fill_(factor), lambda: anatomy.score(anatomy.network(x), x)
             )
-            for tensor, along in tensors:
-                saved.append((tensor, tensor.clone()))
-                tensor.movedim(along, 0)[member.channels[channel]] *= factor
-        scores.append(float(anatomy.score(anatomy.network(x), x).double()))
-        for tensor, before in saved:
-            tensor.copy_(before)
+    tensors = []
+    for member in group.consumers or group.producers:
+        layer = channels.layers[member.name]
+        axis = 0 if member.outputs != isinstance(layer, nn.ConvTranspose2d) else 1
+        tensors.append((layer.weight.movedim(axis, 0), member.channels[channel]))
+        if member.outputs and layer.bias is not None:
+            tensors.append((layer.bias, member.channels[channel]))
+    before = [tensor[places].clone() for tensor, places in tensors]
+
+    def scale(factor: float) -> None:
+        for (tensor, places), value in zip(tensors, before, strict=True):
+            tensor[places] = value * factor
+
+    return _difference(scale, lambda: anatomy.score(anatomy.network(x), x))
+
+
+def _difference(scale, score, h: float = 2e-2) -> float:
+    scores = []
+    for factor in (1 + h, 1 - h, 1.0):
+        scale(factor)
+        scores.append(float(score().double()))
     return (scores[0] - scores[1]) / (2 * h)
+
+
+@contextmanager
+def _faded(core: Core, root: str, channel: int) -> Iterator[torch.Tensor]:
+    """A gate on a feature behind each norm and before the heads, or on a register before the mixers over tokens."""
+    gate, place = torch.ones(()), channel if root == "features" else 2 * core.patches + channel
+
+    def scaled(x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([x[..., :place], x[..., place : place + 1] * gate, x[..., place + 1 :]], -1)
+
+    if root == "features":
+        hooks = [m.norm.register_forward_hook(lambda _, __, made: scaled(made)) for m in core.mixers]
+        readers = [core.time_head, core.spectrum_head]
+    else:
+        hooks, readers = [], [m.up for m in core.mixers if m.over_tokens]
+    hooks += [layer.register_forward_pre_hook(lambda _, given: (scaled(given[0]),)) for layer in readers]
+    try:
+        yield gate
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@pytest.mark.parametrize("root", ["features", "registers"])
+def test_a_core_without_some_features_or_registers_computes_the_others_as_before(root: str) -> None:
+    """The oracle is the whole core with their readers silenced, its first norm's values given to the pruned one."""
+    anatomy, normal, _ = _anatomy("tspulse")
+    whole = deepcopy(anatomy.network)
+    channels = Channels(anatomy, normal[:1])
+    group = next(g for g in channels.groups() if g.root == root)
+    gone = list(range(group.width)) if root == "registers" else [0, 5, 6, group.width - 1]
+    channels.prune(group, gone)
+    core, normed = anatomy.network.core, []
+    tokens = slice(2 * core.patches) if root == "registers" else slice(None)
+    features = torch.ones(whole.core.time_embedding.out_features, dtype=torch.bool)
+    features[gone if root == "features" else []] = False
+
+    def part(_: nn.Module, __: object, made: torch.Tensor) -> torch.Tensor:
+        rows = normed.pop().reshape(len(made), -1, len(features))
+        kept = rows[:, tokens][..., features].flatten(1)
+        assert kept.shape == made.shape
+        return kept
+
+    whole.core.base_norm.register_forward_hook(lambda _, __, made: normed.append(made))
+    core.base_norm.register_forward_hook(part)
+    with ExitStack() as gates, torch.no_grad():
+        for channel in gone:
+            gates.enter_context(_faded(whole.core, root, channel)).zero_()
+        wanted = whole(normal)
+        for got, expected in zip(anatomy.network(normal), wanted, strict=True):
+            torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_the_least_important_channels_go_in_multiples_and_no_further_than_asked() -> None:
@@ -137,9 +202,7 @@ def test_the_least_important_channels_go_in_multiples_and_no_further_than_asked(
     channels = Channels(anatomy, normal[:1])
     groups = channels.groups()
     widths = {g.root: g.width for g in groups}
-    found = importances(
-        anatomy, channels.layers, groups, list(zip(normal.split(1), changed.split(1), strict=True))
-    )
+    found = importances(anatomy, groups, list(zip(normal.split(1), changed.split(1), strict=True)))
     before = channels.macs()
     made = choose(channels, groups, found, widths, 0.5 * before, 4)
     assert 0.35 * before < made.macs <= 0.5 * before
@@ -151,6 +214,25 @@ def test_the_least_important_channels_go_in_multiples_and_no_further_than_asked(
     for index in sorted(made.channels, reverse=True):
         root = groups[index].root
         channels.prune(next(g for g in channels.groups() if g.root == root), made.channels[index])
+    assert channels.macs() == made.macs
+
+
+def test_what_a_large_chunk_made_needless_comes_back() -> None:
+    anatomy, normal, _ = _anatomy("tspulse")
+    channels = Channels(anatomy, normal[:1])
+    groups = channels.groups()
+    widths = {g.root: g.width for g in groups}
+    last = [torch.full((g.width,), 1e6 if g.joined is not None else 1.0) for g in groups]
+    hidden = [g for g in groups if g.joined is None]
+    least = choose(channels, hidden, last[: len(hidden)], widths, 0.0, 4)
+    made = choose(channels, groups, last, widths, least.macs - 1, 4)
+    assert 0.95 * least.macs < made.macs < least.macs
+    assert any(len(made.channels.get(i, [])) < len(gone) for i, gone in least.channels.items())
+    for index in sorted(made.channels, reverse=True):
+        root = groups[index].root
+        channels.prune(next(g for g in channels.groups() if g.root == root), made.channels[index])
+        left = groups[index].width - len(made.channels[index])
+        assert root == "registers" or left % step_of(groups[index].width, 4) == 0
     assert channels.macs() == made.macs
 
 

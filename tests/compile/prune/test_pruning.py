@@ -166,8 +166,8 @@ def test_a_share_must_be_one(share: float) -> None:
 
 def test_more_than_there_is_cannot_be_taken() -> None:
     detector = prunable.make("tspulse")
-    with pytest.raises(ModelError, match=r"cannot be pruned by 0.95 .* take 0\.\d\d or less"):
-        prune(detector, 0.95, prunable.normals(detector), steps=4)
+    with pytest.raises(ModelError, match=r"cannot be pruned by 0.999 .* take 0\.\d\d or less"):
+        prune(detector, 0.999, prunable.normals(detector), steps=4)
 
 
 @pytest.mark.parametrize(

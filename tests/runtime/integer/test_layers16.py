@@ -20,7 +20,7 @@ from edge_ad.runtime.integer.layers16 import Scaling, doubling16, standardise16
 def test_the_kernel_is_the_definition(case) -> None:
     rng = np.random.default_rng(1)
     varied = 0
-    for number in range(400):
+    for number in range(500):
         image, x, expected = case(rng)
         (got,) = run(image("plain"), x.astype(np.int16), np.int16)
         np.testing.assert_array_equal(got, expected.ravel(), err_msg=str(number))

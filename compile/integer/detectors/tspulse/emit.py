@@ -10,7 +10,7 @@ from edge_ad.compile.integer.detectors.tspulse.network import ErrorScales, Linea
 from edge_ad.compile.integer.detectors.tspulse.quantize import GELU_BITS, SIGMOID_BITS
 from edge_ad.compile.integer.lower import Builder
 from edge_ad.compile.integer.operators.packing import pack
-from edge_ad.compile.integer.records import Buffer
+from edge_ad.compile.integer.records import Buffer, Ref, Stretch
 from edge_ad.compile.integer.records.moves import Fill
 from edge_ad.compile.integer.records.residual import (
     Curve,
@@ -104,10 +104,16 @@ def _tokens(builder: Builder, network: Network, scaled: Buffer, values: Buffer) 
     time = _linear(builder, network.time_embedding, scaled, network.patches)
     spectrum = _linear(builder, network.spectrum_embedding, values, network.patches)
     stream = builder.buffer(2 * norm.gains.size)
+    b: Ref = spectrum
+    c: Ref = builder.constant(norm.registers) if norm.registers.size else None
+    sizes = [time.size // 2, spectrum.size // 2, norm.registers.size]
+    if c is None:  # the operator has three parts: without registers, the spectrum gives the third
+        b, c = (_rows(spectrum, part, network.width) for part in ((0, 1), (1, network.patches - 1)))
+        sizes[1:] = b.size // 2, c.size // 2
     record = TokenNorm(
-        a=time, b=spectrum, c=builder.constant(norm.registers), output=stream, gains=builder.constant(norm.gains),
-        biases=builder.constant(norm.biases), a_size=time.size // 2, b_size=spectrum.size // 2,
-        c_size=norm.registers.size, floor_low=norm.floor & 0xFFFFFFFF, floor_high=norm.floor >> 32, shift=norm.shift,
+        a=time, b=b, c=c, output=stream, gains=builder.constant(norm.gains), biases=builder.constant(norm.biases),
+        a_size=sizes[0], b_size=sizes[1], c_size=sizes[2], floor_low=norm.floor & 0xFFFFFFFF,
+        floor_high=norm.floor >> 32, shift=norm.shift,
     )  # fmt: skip
     builder.step(record, reads=[time, spectrum], writes=[stream])
     return stream
@@ -115,26 +121,36 @@ def _tokens(builder: Builder, network: Network, scaled: Buffer, values: Buffer) 
 
 def _mixer(builder: Builder, network: Network, mixer: Mixer, stream: Buffer) -> None:
     """The stream (N, width) plus the mixer's gated output; over tokens all between lies transposed."""
-    rows, columns, transposed = network.tokens, network.width, int(mixer.over_tokens)
+    rows, columns, transposed = mixer.read[1], network.width, int(mixer.over_tokens)
     batch = columns if transposed else rows
-    normed = builder.buffer(stream.size)
-    features = builder.constant(mixer.features)
-    record = FeatureScale(
-        input=stream, output=normed, features=features, rows=rows, columns=columns, transposed=transposed
-    )
-    builder.step(record, reads=[stream], writes=[normed])
-    up = _linear(builder, mixer.up, normed, batch)
+    if mixer.features is None:
+        assert not transposed
+        up = _linear(builder, mixer.up, stream, batch, first=mixer.read[0])
+    else:
+        normed = builder.buffer(2 * rows * columns)
+        record = FeatureScale(
+            input=_rows(stream, mixer.read, columns), output=normed, features=builder.constant(mixer.features),
+            rows=rows, columns=columns, transposed=transposed,
+        )  # fmt: skip
+        builder.step(record, reads=[stream], writes=[normed])
+        up = _linear(builder, mixer.up, normed, batch)
     bent = builder.buffer(up.size)
     table = builder.constant(mixer.gelu)
     curve = Curve(input=up, output=bent, table=table, bits=GELU_BITS, size=up.size // 2)
     builder.step(curve, reads=[up], writes=[bent], in_place=[(up, bent)])
     hidden = _linear(builder, mixer.down, bent, batch)
-    gate = _linear(builder, mixer.gate, hidden, batch)
+    gate = _linear(builder, mixer.gate, bent if mixer.from_hidden else hidden, batch)
     add = GatedAdd(
-        stream=stream, hidden=hidden, gate=gate, table=builder.constant(mixer.sigmoid), bits=SIGMOID_BITS, rows=rows,
-        columns=columns, transposed=transposed, multiplier=mixer.add.multiplier, shift=mixer.add.shift,
+        stream=_rows(stream, mixer.made, columns), hidden=hidden, gate=gate, table=builder.constant(mixer.sigmoid),
+        bits=SIGMOID_BITS, rows=mixer.made[1], columns=columns, transposed=transposed,
+        multiplier=mixer.add.multiplier, shift=mixer.add.shift,
     )  # fmt: skip
     builder.step(add, reads=[stream, hidden, gate], writes=[stream])
+
+
+def _rows(stream: Buffer, part: tuple[int, int], columns: int) -> Stretch:
+    """Some tokens (first, count) of the stream."""
+    return Stretch(stream, 2 * columns * part[0], 2 * columns * part[1])
 
 
 def _linear(builder: Builder, layer: Linear, source: Buffer, batch: int, first: int = 0) -> Buffer:

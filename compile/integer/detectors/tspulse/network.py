@@ -35,10 +35,16 @@ class Linear:
 
 @dataclass(frozen=True)
 class Mixer:
-    """features (3, width): the norm. up, down, gate: matrices. gelu, sigmoid: curves' tables. add: of the gated sum."""
+    """features (3, width): the norm, None for none. up, down, gate: matrices. gelu, sigmoid: curves' tables. add: of
+    the gated sum. from_hidden: whether the gate reads what `down` reads. read: (first, count) of the tokens that go in;
+    made: of those that the gated sum changes.
+    """
 
     over_tokens: bool
-    features: Int32Array
+    from_hidden: bool
+    read: tuple[int, int]
+    made: tuple[int, int]
+    features: Int32Array | None
     up: Linear
     gelu: Int16Array
     down: Linear

@@ -78,7 +78,7 @@ def integer_network(
         channels=channels,
         context=config.context,
         patch=config.patch,
-        width=config.width,
+        width=core.time_embedding.out_features,
         window=Window(
             _int16(np.array(token) / given),
             round(config.scale_floor * n * n * 4**INPUT_BITS),
@@ -88,11 +88,7 @@ def integer_network(
         time_embedding=_linear(core.time_embedding, given, embedded),
         spectrum_embedding=_linear(core.spectrum_embedding, 2.0**-15, embedded),
         norm=_token_norm(core, embedded, stream),
-        mixers=tuple(
-            _mixer(mixer, {name: _unit(seen[name]) for name in _INNER}, stream)
-            for mixer in core.mixers
-            if isinstance(mixer, floats.Mixer)
-        ),
+        mixers=_mixers(core, {name: _unit(seen[name]) for name in _INNER}, stream),
         time_head=_linear(core.time_head, stream, time),
         spectrum_head=_linear(core.spectrum_head, stream, values),
         inverse=Inverse(
@@ -120,7 +116,8 @@ def _ranges(
     scaling: FloatScaling, core: floats.Core, windows: Iterable[npt.NDArray[np.float32]]
 ) -> tuple[dict[str, float], int]:
     """The largest absolute value of each activation over the windows, by name, and the number of channels."""
-    seen: dict[str, float] = {"embedded": float(core.registers.detach().abs().max())}
+    registers = core.registers.detach().abs()
+    seen: dict[str, float] = {"embedded": float(registers.max()) if len(registers) else 0.0}
 
     def watch(module: nn.Module, *names: str, then: Callable[[Tensor], Tensor] | None = None) -> Any:
         def note(_: nn.Module, __: Any, output: Tensor) -> None:
@@ -135,9 +132,10 @@ def _ranges(
              watch(core.spectrum_head, "spectrum_head")]  # fmt: skip
     for mixer in core.mixers:
         assert isinstance(mixer, floats.Mixer)
-        hooks += [watch(mixer, "stream"), watch(mixer.norm, "norm"), watch(mixer.up, "up"),
-                  watch(mixer.up, "gelu", then=functional.gelu), watch(mixer.down, "down"),
-                  watch(mixer.gate.linear, "gate")]  # fmt: skip
+        if not isinstance(mixer.norm, nn.Identity):
+            hooks.append(watch(mixer.norm, "norm"))
+        hooks += [watch(mixer, "stream"), watch(mixer.up, "up"), watch(mixer.up, "gelu", then=functional.gelu),
+                  watch(mixer.down, "down"), watch(mixer.gate.linear, "gate")]  # fmt: skip
     front, channels = Front(scaling).eval(), 0
     try:
         with torch.no_grad():
@@ -176,22 +174,43 @@ def _linear(layer: nn.Linear, unit: float, out_unit: float) -> Linear:
     )
 
 
-def _mixer(mixer: floats.Mixer, units: dict[str, float], stream: float) -> Mixer:
+def _mixers(core: floats.Core, units: dict[str, float], stream: float) -> tuple[Mixer, ...]:
+    tokens = 2 * core.patches + len(core.registers)
+    found, part = [], (0, tokens)  # of the tokens, that which is still needed
+    for mixer in core.mixers:
+        assert isinstance(mixer, floats.Mixer)
+        read = part
+        if mixer.kept is not None:
+            part = mixer.kept.start, mixer.kept.stop - mixer.kept.start
+        found.append(_mixer(mixer, read, part, units, stream))
+    return tuple(found)
+
+
+def _mixer(
+    mixer: floats.Mixer, read: tuple[int, int], made: tuple[int, int], units: dict[str, float], stream: float
+) -> Mixer:
     norm = mixer.norm
-    assert (
-        isinstance(norm, floats.TokenBatchNorm)
-        and norm.running_var is not None
-        and norm.running_mean is not None
-    )
-    gain = _floats(norm.weight) / np.sqrt(_floats(norm.running_var) + norm.eps)
-    bias = _floats(norm.bias) - _floats(norm.running_mean) * gain
+    features, given = None, stream
+    if not isinstance(norm, nn.Identity):
+        assert (
+            isinstance(norm, floats.TokenBatchNorm)
+            and norm.running_var is not None
+            and norm.running_mean is not None
+        )
+        gain = _floats(norm.weight) / np.sqrt(_floats(norm.running_var) + norm.eps)
+        bias = _floats(norm.bias) - _floats(norm.running_mean) * gain
+        given = units["norm"]
+        features = _features(gain * stream / given, bias / given)
     return Mixer(
         over_tokens=mixer.over_tokens,
-        features=_features(gain * stream / units["norm"], bias / units["norm"]),
-        up=_linear(mixer.up, units["norm"], units["up"]),
+        from_hidden=mixer.from_hidden,
+        read=read,
+        made=made,
+        features=features,
+        up=_linear(mixer.up, given, units["up"]),
         gelu=_int16(curve_table(_gelu, units["up"], units["gelu"], GELU_BITS)),
         down=_linear(mixer.down, units["gelu"], units["down"]),
-        gate=_linear(mixer.gate.linear, units["down"], units["gate"]),
+        gate=_linear(mixer.gate.linear, units["gelu" if mixer.from_hidden else "down"], units["gate"]),
         sigmoid=_int16(curve_table(_sigmoid, units["gate"], 2.0**-15, SIGMOID_BITS)),
         add=_scaling(units["down"] * 2.0**-15 / stream),
     )

@@ -70,15 +70,20 @@ class Reference:
 
 
 def _mixed(stream: Int64, mixer: Mixer) -> Int64:
-    h = feature_scale(stream, mixer.features.astype(np.int64))
+    read, made = (slice(first, first + count) for first, count in (mixer.read, mixer.made))
+    h = stream[read]
+    if mixer.features is not None:
+        h = feature_scale(h, mixer.features.astype(np.int64))
     h = h.T if mixer.over_tokens else h
-    h = curve(_linear(h, mixer.up), mixer.gelu.astype(np.int64), GELU_BITS)
-    h = _linear(h, mixer.down)
-    gate = _linear(h, mixer.gate)
+    bent = curve(_linear(h, mixer.up), mixer.gelu.astype(np.int64), GELU_BITS)
+    h = _linear(bent, mixer.down)
+    gate = _linear(bent if mixer.from_hidden else h, mixer.gate)
     if mixer.over_tokens:
         h, gate = h.T, gate.T
     sigmoid, add = mixer.sigmoid.astype(np.int64), mixer.add
-    return gated_add(stream, h, gate, sigmoid, SIGMOID_BITS, add.multiplier, add.shift)
+    changed = stream.copy()
+    changed[made] = gated_add(stream[made], h, gate, sigmoid, SIGMOID_BITS, add.multiplier, add.shift)
+    return changed
 
 
 def _linear(x: Int64, layer: Linear) -> Int64:
