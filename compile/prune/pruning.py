@@ -17,6 +17,7 @@ from torch import Tensor
 from edge_ad.compile.prune.anatomies import anatomy_of
 from edge_ad.compile.prune.anatomy import Anatomy, Targets
 from edge_ad.compile.prune.choose import choose
+from edge_ad.compile.prune.equalise import equalise
 from edge_ad.compile.prune.groups import Channels
 from edge_ad.compile.prune.importance import Pairs, importances
 from edge_ad.compile.prune.recover import error_of, recover, remaining, renew_batch_norms, targets_of
@@ -120,6 +121,8 @@ def _rounds(
         if last:
             _refit(anatomy, wanted)
         loss = recover(anatomy, wanted, part, seed + number, done)
+        if last:
+            equalise(anatomy.network, anatomy.links, wanted.inputs)
         if last and anatomy.refit is not None:
             loss = _refit(anatomy, wanted)
     return loss
