@@ -47,8 +47,8 @@ class Anatomy:
     split. batch, rate, steps: of the recovery. bfloat16: whether recovery may compute in it. traced: what runs the
     network to see which layers hang together, where `forward` would not show it. followers: called with which channels
     (C,) of a layer stay, for what hangs on it unseen. refit: sets what can be solved for in closed form, before and
-    after the last recovery. links: tensors whose channels may be scaled (`equalise`), each once. notes: what was done
-    before.
+    after the last recovery. links: tensors whose channels may be scaled (`equalise`), each once. rounded: puts weights
+    where the quantizer will not move them, after the last recovery and given its inputs. notes: what was done before.
     """
 
     network: nn.Module
@@ -63,5 +63,6 @@ class Anatomy:
     traced: Callable[[nn.Module, Tensor], Parts] | None = None
     followers: Mapping[str, Callable[[Tensor], None]] = field(default_factory=dict)
     refit: Callable[[nn.Module, Targets], None] | None = None
+    rounded: Callable[[nn.Module, Tensor], None] | None = None
     links: tuple[Link, ...] = ()
     notes: list[str] = field(default_factory=list)

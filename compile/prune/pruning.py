@@ -122,10 +122,16 @@ def _rounds(
             _refit(anatomy, wanted)
         loss = recover(anatomy, wanted, part, seed + number, done)
         if last:
-            equalise(anatomy.network, anatomy.links, wanted.inputs)
-        if last and anatomy.refit is not None:
-            loss = _refit(anatomy, wanted)
+            loss = _settle(anatomy, wanted, loss)
     return loss
+
+
+def _settle(anatomy: Anatomy, wanted: Targets, loss: float) -> float:
+    """What makes the network ready for 8 bits. Gives the error that is left, `loss` where nothing was changed."""
+    equalise(anatomy.network, anatomy.links, wanted.inputs)
+    if anatomy.rounded is not None:
+        anatomy.rounded(anatomy.network, wanted.inputs)
+    return loss if anatomy.refit is None else _refit(anatomy, wanted)
 
 
 def _refit(anatomy: Anatomy, wanted: Targets) -> float:

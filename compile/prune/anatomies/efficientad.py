@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from edge_ad.compile.prune.anatomies.differences import Differences
 from edge_ad.compile.prune.anatomies.least_squares import refit
+from edge_ad.compile.prune.anatomies.rounding import put_on_grid
 from edge_ad.compile.prune.anatomy import Anatomy, Kept, Link, Parts
 from edge_ad.detectors.base import Detector
 from edge_ad.detectors.efficientad.detector import EfficientAd
@@ -61,6 +62,7 @@ def anatomy(detector: Detector, normal: Tensor, changed: Tensor, calibration: Te
         batch=max(1, min(16, _PIXELS_A_BATCH // size**2)), rate=5e-4, steps=400 if size > 128 else 800,
         bfloat16=hardware_bfloat16(),
         refit=refit,
+        rounded=put_on_grid,
         links=tuple(links(network)),
         notes=["The channels of the difference convolutions were turned into the directions in which altered images "
                "differ most from normal ones, which changes no map."],
