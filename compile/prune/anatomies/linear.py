@@ -123,7 +123,7 @@ def taken_by(sides: list[Side], pixels: Tensor, most: int) -> Tensor:
 
 
 def evenly(rows: Tensor, most: int) -> Tensor:
-    """About `most` of all rows, from all over."""
+    """At least `most` of all rows and less than twice as many, from all over; all where there are fewer."""
     return rows[:: max(1, len(rows) // most)]
 
 

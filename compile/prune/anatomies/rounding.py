@@ -15,18 +15,18 @@ import torch
 from torch import Tensor, nn
 
 from edge_ad.compile.prune.anatomies.differences import Differences
-from edge_ad.compile.prune.anatomies.linear import Rows, Side, inner_sums, last_sums, solve, taken_by
+from edge_ad.compile.prune.anatomies.linear import Rows, Side, evenly, inner_sums, last_sums, solve, taken_by
 
-IMAGES = 24  # of those that recovery saw, evenly spaced
-POSITIONS = 1000  # of each tensor, evenly spaced ones
+POSITIONS = 1000  # of each tensor of an image, evenly spaced ones
+ROWS = 24_000  # of the last tensors, in all: several times as many as a convolution has weights
 
 
 @torch.no_grad()
 def put_on_grid(network: nn.Module, inputs: Tensor) -> None:
-    """Round the weights of all convolutions, in place. inputs: (n, 3, S, S), on which what they give stays as near as can
-    be."""
+    """Round the weights of all convolutions, in place; what they give on inputs (n, 3, S, S) hardly changes."""
     assert isinstance(network, Differences)
-    images = inputs[:: max(1, len(inputs) // IMAGES)].split(1)
+    cells = network(inputs[:1])[0][0, 0].numel()
+    images = evenly(inputs, -(-ROWS // min(cells, POSITIONS))).split(1)
     sums = [*inner_sums(network), *last_sums(network)]
     wanted = [[_given(sides, image) for image in images] for sides in sums]
     for sides, outputs in zip(sums, wanted, strict=True):
