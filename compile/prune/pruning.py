@@ -122,7 +122,9 @@ def _rounds(
             _refit(anatomy, wanted)
         loss = recover(anatomy, wanted, part, seed + number, done)
         if last:
+            done = stage("ready for 8 bits", 1)
             loss = _settle(anatomy, wanted, loss)
+            done()
     return loss
 
 
