@@ -66,8 +66,8 @@ def anatomy(detector: Detector, normal: Tensor, changed: Tensor, calibration: Te
         links=tuple(links(network)),
         notes=["The channels of the difference convolutions were turned into the directions in which altered images "
                "differ most from normal ones, which changes no map.",
-               "Channels between two convolutions were brought to like ranges, which changes no map either, and weights "
-               "rounded to INT8's grid, each making good what rounding those before it did."],
+               "Channels between two convolutions were brought to like ranges, which changes no map either, and "
+               "weights rounded to INT8's grid, each making good what rounding those before it did."],
     )  # fmt: skip
 
 
