@@ -28,6 +28,15 @@ class Targets:
 
 
 @dataclass(frozen=True)
+class Link:
+    """A tensor between layers, by their names: `maker` gives its channels, `readers` take them, and between lies only
+    what keeps a positive factor of a channel."""
+
+    maker: str
+    readers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Anatomy:
     """A detector as pruning sees it.
 
@@ -40,10 +49,11 @@ class Anatomy:
     network to see which layers hang together, where `forward` would not show it. followers: called with which channels
     (C,) of a layer stay, for what hangs on it unseen. passes: how often the layers whose names begin so run for one
     score, where that is not once. least_step: multiples up to this are never halved for narrow layers. refit: sets what
-    can be solved for in closed form, before and after the last recovery. notes: what was done before. joined: groups of
-    the network as it is that are given by hand. unpruned: the network before it was rewritten for pruning, where it
-    was: what costs are compared with. overhead: of each output of a layer besides its multiply-accumulates, in these:
-    to scale it, and what is done to it by itself.
+    can be solved for in closed form, before and after the last recovery. links: tensors whose channels may be scaled
+    (`equalise`), each once. rounded: puts weights where the quantizer will not move them, after the last recovery and
+    given its inputs. notes: what was done before. joined: groups of the network as it is that are given by hand.
+    unpruned: the network before it was rewritten for pruning, where it was: what costs are compared with. overhead: of
+    each output of a layer besides its multiply-accumulates, in these: to scale it, and what is done to it by itself.
     """
 
     network: nn.Module
@@ -60,6 +70,8 @@ class Anatomy:
     passes: Mapping[str, int] = field(default_factory=dict)
     least_step: int = 1
     refit: Callable[[nn.Module, Targets], None] | None = None
+    rounded: Callable[[nn.Module, Tensor], None] | None = None
+    links: tuple[Link, ...] = ()
     notes: list[str] = field(default_factory=list)
     joined: Callable[[nn.Module], list[Joined]] | None = None
     unpruned: nn.Module | None = None

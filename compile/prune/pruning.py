@@ -17,6 +17,7 @@ from torch import Tensor
 from edge_ad.compile.prune.anatomies import anatomy_of
 from edge_ad.compile.prune.anatomy import Anatomy, Targets
 from edge_ad.compile.prune.choose import choose
+from edge_ad.compile.prune.equalise import equalise
 from edge_ad.compile.prune.groups import Channels, cost_of
 from edge_ad.compile.prune.importance import Pairs, importances
 from edge_ad.compile.prune.recover import error_of, recover, remaining, renew_batch_norms, targets_of
@@ -120,9 +121,19 @@ def _rounds(
         if last:
             _refit(anatomy, wanted)
         loss = recover(anatomy, wanted, part, seed + number, done)
-        if last and anatomy.refit is not None:
-            loss = _refit(anatomy, wanted)
+        if last:
+            done = stage("ready for 8 bits", 1)
+            loss = _settle(anatomy, wanted, loss)
+            done()
     return loss
+
+
+def _settle(anatomy: Anatomy, wanted: Targets, loss: float) -> float:
+    """What makes the network ready for 8 bits. Gives the error that is left, `loss` where nothing was changed."""
+    equalise(anatomy.network, anatomy.links, wanted.inputs)
+    if anatomy.rounded is not None:
+        anatomy.rounded(anatomy.network, wanted.inputs)
+    return loss if anatomy.refit is None else _refit(anatomy, wanted)
 
 
 def _refit(anatomy: Anatomy, wanted: Targets) -> float:

@@ -9,8 +9,10 @@ themselves: the teacher of a pruned model is not the one it was fitted with, but
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,8 @@ from torch import Tensor, nn
 
 from edge_ad.compile.prune.anatomies.differences import Differences
 from edge_ad.compile.prune.anatomies.least_squares import refit
-from edge_ad.compile.prune.anatomy import Anatomy, Kept, Parts
+from edge_ad.compile.prune.anatomies.rounding import put_on_grid
+from edge_ad.compile.prune.anatomy import Anatomy, Kept, Link, Parts
 from edge_ad.detectors.base import Detector
 from edge_ad.detectors.efficientad.detector import EfficientAd
 from edge_ad.detectors.efficientad.statistics import OutputTransform, fold_into
@@ -59,8 +62,12 @@ def anatomy(detector: Detector, normal: Tensor, changed: Tensor, calibration: Te
         batch=max(1, min(16, _PIXELS_A_BATCH // size**2)), rate=5e-4, steps=400 if size > 128 else 800,
         bfloat16=hardware_bfloat16(),
         refit=refit,
+        rounded=put_on_grid,
+        links=tuple(links(network)),
         notes=["The channels of the difference convolutions were turned into the directions in which altered images "
-               "differ most from normal ones, which changes no map."],
+               "differ most from normal ones, which changes no map.",
+               "Channels between two convolutions were brought to like ranges, which changes no map either, and "
+               "weights rounded to INT8's grid, each making good what rounding those before it did."],
     )  # fmt: skip
 
 
@@ -77,6 +84,22 @@ def differences(detector: EfficientAd) -> Differences:
     for parameter in network.parameters():
         parameter.requires_grad_(True)
     return network.eval()
+
+
+def links(network: Differences) -> Iterator[Link]:
+    """All that lies between two convolutions: ReLU, pooling, resizing."""
+    heads = ("student.conv4",) if network.student_ae is None else ("student.conv4", "student_ae")
+    for pdn, last in (("teacher", ("teacher.conv4",)), ("student", heads)):
+        yield Link(f"{pdn}.conv1", (f"{pdn}.conv2",))
+        yield Link(f"{pdn}.conv2", (f"{pdn}.conv3",))
+        yield Link(f"{pdn}.conv3", last)
+    if network.autoencoder is not None:
+        layers = [
+            f"autoencoder.{name}" for name, layer in network.autoencoder.named_modules()
+            if isinstance(layer, nn.Conv2d)
+        ]  # fmt: skip
+        for maker, reader in pairwise(layers):
+            yield Link(maker, (reader,))
 
 
 def _rows(conv: nn.Conv2d, rows: slice) -> nn.Conv2d:
