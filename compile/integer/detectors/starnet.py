@@ -139,7 +139,9 @@ def _scored(networks: Networks16, fitted: HeadSpec, notes: tuple[str, ...]) -> B
 
     def emit_all(builder: Builder) -> None:
         source = builder.input(networks.input)
-        found = {"mahalanobis": networks.emit_distance(builder, source)}  # first, so that the input need not stay
+        found = {
+            "mahalanobis": networks.emit_distance(builder, source)
+        }  # first, so that the input need not stay
         if head.figure != "mahalanobis":
             found |= _bounds(builder, networks, head, source)
         score = builder.buffer(SCORE_PORT.nbytes)
