@@ -25,15 +25,15 @@ typedef struct {
 static inline edge_scaling16 edge_scaling16_of(const int32_t *bias, int32_t rows, int32_t shift, int32_t low, int32_t high)
 {
     const edge_scaling16 s = {bias, bias + rows, shift, low, high,
-                              low == 0 && high == EDGE_MOST_HIDDEN           ? EDGE_KEPT_HIDDEN
+                              low == 0 && high == EDGE_MOST_HIDDEN    ? EDGE_KEPT_HIDDEN
                               : low == INT16_MIN && high == INT16_MAX ? EDGE_KEPT_SHORT
                                                                       : EDGE_KEPT_ANY};
     return s;
 }
 
-/* What of a window lies in memory: `count` stretches of `runs` runs, none of them empty, `skip` values between the end of one and the next.
- * first, gap: values of a row of weights in front of the first stretch's, and between those of one and the next; whole
- * runs. x is aligned to 2 only. */
+/* What of a window lies in memory: `count` stretches of `runs` runs, none of them empty, `skip` values between the end of
+ * one and the next. first, gap: values of a row of weights in front of the first stretch's, and between those of one and
+ * the next; whole runs. x is aligned to 2 only. */
 typedef struct {
     const int16_t *x;
     int32_t count, runs, skip, first, gap;

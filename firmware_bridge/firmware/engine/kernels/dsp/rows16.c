@@ -6,11 +6,10 @@
 #error "these kernels need the DSP extension (Cortex-M4, M7, M33, M55)"
 #endif
 
-/* What four rows need beside their weights, biases and outputs; `four_rows` knows the places. count: stretches that are
- * not empty. loops: times round the loop of four pairs, the first time entered `enter` bytes late.
- * skip, gap: in bytes, gap of four rows. multipliers: bytes behind the biases. half, down: of the upper word
- * of a product, half up, which is enough for scales below 1/4, where the lower word is less than what rounds. hidden: kept
- * within 0 to 2^14 - 1, else within 16 bits. */
+/* What four rows need beside their weights, biases and outputs; `four_rows` knows the places. loops: times round the loop
+ * of four pairs, the first time entered `enter` bytes late. skip, gap: in bytes, gap of four rows. multipliers: bytes
+ * behind the biases. half, down: of the upper word of a product, half up, which is enough for scales below 1/4, where the
+ * lower word is less than what rounds. hidden: kept within 0 to 2^14 - 1, else within 16 bits. */
 typedef struct {
     const int16_t *x;
     int32_t count, loops, enter, skip, gap, multipliers, half, down, hidden;
@@ -89,7 +88,8 @@ static __attribute__((naked, noinline)) void four_rows(const walk *at __attribut
 }
 
 /* One of `rows` rows of a group. */
-static __attribute__((noinline, cold)) uint32_t one_row(const edge_window16 *window, const uint32_t *w, int32_t rows, uint32_t sum)
+static __attribute__((noinline, cold)) uint32_t one_row(const edge_window16 *window, const uint32_t *w, int32_t rows,
+                                                        uint32_t sum)
 {
     const int16_t *x = window->x;
     w += rows * window->first / EDGE_RUN16;
@@ -102,9 +102,11 @@ static __attribute__((noinline, cold)) uint32_t one_row(const edge_window16 *win
     return sum;
 }
 
-/* Rows that `four_rows` does not take, which are few, so that size counts (cold): what groups of four leave over, and all where scales are 1/4 and above. */
-static __attribute__((noinline, cold)) void other_rows(const edge_window16 *window, const uint32_t *w, int32_t pairs, int32_t rows,
-                                     const edge_scaling16 *scaling, int32_t row, int16_t *output)
+/* Rows that `four_rows` does not take: what groups of four leave over, and all where scales are 1/4 and above. They are
+ * rare, so that size counts (cold). */
+static __attribute__((noinline, cold)) void other_rows(const edge_window16 *window, const uint32_t *w, int32_t pairs,
+                                                       int32_t rows, const edge_scaling16 *scaling, int32_t row,
+                                                       int16_t *output)
 {
     const edge_scaling16 s = *scaling; /* no store to output can change it */
     while (row < rows) {
@@ -122,8 +124,8 @@ void edge_rows16(const edge_window16 *window, const int16_t *weights, int32_t de
     const int32_t pairs = depth >> 1, down = -1 - s->shift, fours = down > 0 ? rows & ~3 : 0;
     if (fours) {
         const int32_t *bias = s->bias;
-        const walk at = {window->x, window->count, (window->runs + 3) >> 2,
-                         PAIR_BYTES * (-window->runs & 3), 2 * window->skip, 8 * window->gap,
+        const walk at = {window->x, window->count, (window->runs + 3) >> 2, PAIR_BYTES * (-window->runs & 3),
+                         2 * window->skip, 8 * window->gap,
                          (int32_t)((const char *)s->multipliers - (const char *)bias), 1 << (down - 1), down,
                          s->kept == EDGE_KEPT_HIDDEN};
         const uint32_t *first = w + 2 * window->first;
