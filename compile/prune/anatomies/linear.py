@@ -127,11 +127,16 @@ def evenly(rows: Tensor, most: int) -> Tensor:
     return rows[:: max(1, len(rows) // most)]
 
 
+def joint_weights(sides: list[Side]) -> Tensor:
+    """The weights of a sum and its bias, (C, depth + 1)."""
+    bias = torch.stack([side.sign * _bias(side.conv) for side in sides]).sum(0)
+    return torch.cat([*(side.weights() for side in sides), bias[:, None]], 1)
+
+
 @torch.no_grad()
 def solve(sides: list[Side], rows: Iterable[Rows]) -> None:
     """Set the weights of a sum to the solution for inputs and weights of 8 bits. Its bias goes to the first part."""
-    bias = sum((side.sign * _bias(side.conv) for side in sides), torch.zeros(()))
-    now = torch.cat([*(side.weights() for side in sides), bias[:, None]], 1).double()
+    now = joint_weights(sides).double()
     n = now.shape[1]
     gram, error = torch.zeros(n, n, dtype=torch.float64), torch.zeros(n, len(now), dtype=torch.float64)
     largest, total = torch.zeros(n - 1, dtype=torch.float64), 0.0

@@ -15,7 +15,16 @@ import torch
 from torch import Tensor, nn
 
 from edge_ad.compile.prune.anatomies.differences import Differences
-from edge_ad.compile.prune.anatomies.linear import Rows, Side, evenly, inner_sums, last_sums, solve, taken_by
+from edge_ad.compile.prune.anatomies.linear import (
+    Rows,
+    Side,
+    evenly,
+    inner_sums,
+    joint_weights,
+    last_sums,
+    solve,
+    taken_by,
+)
 
 POSITIONS = 1000  # of each tensor of an image, evenly spaced ones
 ROWS = 24_000  # of the last tensors, in all: several times as many as a convolution has weights
@@ -28,16 +37,11 @@ def put_on_grid(network: nn.Module, inputs: Tensor) -> None:
     cells = network(inputs[:1])[0][0, 0].numel()
     images = evenly(inputs, -(-ROWS // min(cells, POSITIONS))).split(1)
     sums = [*inner_sums(network), *last_sums(network)]
-    wanted = [[_given(sides, image) for image in images] for sides in sums]
+    wanted = [
+        [taken_by(sides, image, POSITIONS) @ joint_weights(sides).T for image in images] for sides in sums
+    ]
     for sides, outputs in zip(sums, wanted, strict=True):
         solve(sides, _rows(sides, images, outputs))
-
-
-def _given(sides: list[Side], pixels: Tensor) -> Tensor:
-    """What a sum gives now, (positions, C)."""
-    weights = torch.cat([side.weights() for side in sides], 1)
-    bias = torch.stack([side.sign * side.conv.bias for side in sides if side.conv.bias is not None]).sum(0)
-    return taken_by(sides, pixels, POSITIONS) @ torch.cat([weights, bias[:, None]], 1).T
 
 
 def _rows(sides: list[Side], images: tuple[Tensor, ...], outputs: list[Tensor]) -> Iterator[Rows]:
