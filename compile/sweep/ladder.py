@@ -13,7 +13,7 @@ from edge_ad.compile.sweep.pareto import misses
 from edge_ad.compile.sweep.run import Searched, concluded, opened
 from edge_ad.compile.sweep.search import Keys, baseline, measured, search
 from edge_ad.compile.sweep.setting import Setting
-from edge_ad.compile.target import ImageTarget, Target
+from edge_ad.compile.target import Target
 from edge_ad.errors import UsageError
 
 LADDER = (0.25, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # shares to prune, after what needs no pruning
@@ -35,8 +35,8 @@ Rung = Outcome | Skipped
 def climb(
     model: Path, target: Target, setting: Setting, asked: Asked, told: Callable[[Rung], None], keep: Keep = ()
 ) -> Searched:
-    """Try forms of `model` until one meets what is asked: first the target's precisions, then with the layers in float
-    that a tolerance needs, then pruned by growing shares.
+    """Try forms of `model` until one meets what is asked: first the target's precisions, then with the layers in a
+    higher one that a tolerance needs, then pruned by growing shares.
 
     Where flash or memory is short, a large share tells first whether pruning can make room at all. Shares are passed
     over that cannot make it fast enough; once a pruned form breaks the tolerance, larger shares are not tried. told:
@@ -49,13 +49,13 @@ def climb(
         ladder = _Ladder(setting, asked, keys, journal, told)
         first, *more = plain(model, target, keep)
         if not (ladder.meets(first) or any(ladder.meets(form) for form in more)):
-            _prune(ladder, first, target, keep)
+            _prune(ladder, first, keep)
     return concluded(ladder.outcomes, setting, asked)
 
 
-def _prune(ladder: _Ladder, first: Form, target: Target, keep: Keep) -> None:
+def _prune(ladder: _Ladder, first: Form, keep: Keep) -> None:
     """The rungs above the plain ones."""
-    may_keep = first.precision == "int8" and not keep and not isinstance(target, ImageTarget)
+    may_keep = first.precision == "int8" and not keep
     if may_keep and ladder.too_coarse() and ladder.meets(first.model_copy(update={"keep": "auto"})):
         return
     pruned = [first.model_copy(update={"prune": share}) for share in LADDER]

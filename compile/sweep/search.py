@@ -14,7 +14,7 @@ from edge_ad.compile.sweep.form import Failed, Form, Keep, Measured, Outcome, ba
 from edge_ad.compile.sweep.journal import Journal
 from edge_ad.compile.sweep.measure import measure
 from edge_ad.compile.sweep.setting import Setting
-from edge_ad.compile.target import ImageTarget, Precision, Target
+from edge_ad.compile.target import Precision, Target
 from edge_ad.errors import SweepError, UsageError
 
 Told = Callable[[Outcome], None]
@@ -68,7 +68,7 @@ def plan(
         for model, share, precision in product(models, shares, chosen):
             form = Form(model=str(model), target=target.name, precision=precision, prune=share)
             forms.append(form)
-            if keep and precision == "int8" and not isinstance(target, ImageTarget):
+            if keep and precision == "int8":
                 forms.append(form.model_copy(update={"keep": keep}))
     return list(dict.fromkeys(forms))
 

@@ -272,10 +272,12 @@ def test_a_dask_cluster_gives_what_this_machine_gives(
 def test_a_form_that_keeps_layers_is_measured_beside_the_one_that_keeps_none(
     model: Path, data: Path, tmp_path: Path
 ) -> None:
-    asked = ("--target", "openvino-cpu", "--precision", "int8", "--keep", "0", "--no-test")
+    targets_ = ("--target", "openvino-cpu", "--target", "posix")
+    asked = (*targets_, "--precision", "int8", "--keep", "0", "--no-test")
     done = sweep(model, data, tmp_path / "out", *asked)
     assert done.code == 0, done.err
     assert "not measured" not in done.err, done.err
     found = Sweep.model_validate_json((tmp_path / "out" / SWEEP_JSON).read_text())
-    assert {tuple(m.kept) for m in found.measured} == {(), ("0",)}
+    told = {(m.form.target, tuple(m.kept)) for m in found.measured}
+    assert told == {(target, kept) for target in ("openvino-cpu", "posix") for kept in ((), ("0",))}
     assert "int8, 1 kept" in done.out and "int8, 1 kept: 0" in (tmp_path / "out" / SWEEP_HTML).read_text()
