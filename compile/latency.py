@@ -10,7 +10,6 @@ import numpy as np
 
 from edge_ad.runtime.engines.base import Engine, Tensor
 
-
 COUNTED = 3  # runs of a block that count
 
 
