@@ -78,10 +78,11 @@ def test_a_model_folder_holds_it(case, tmp_path: Path) -> None:
     assert again.info() == made.detector.info()
 
 
-def test_the_same_seed_makes_the_same_detector(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["autoencoder", pytest.param("efficientad", marks=pytest.mark.slow)])
+def test_the_same_seed_makes_the_same_detector(kind: str, tmp_path: Path) -> None:
     states = []
     for folder in (tmp_path / "a", tmp_path / "b"):
-        detector = prunable.make("efficientad")
+        detector = prunable.make(kind)
         made = prune(detector, SHARE, prunable.normals(detector), steps=8, multiple=4, seed=7)
         made.detector.save(folder)
         states.append(load_file(folder / "weights.safetensors"))

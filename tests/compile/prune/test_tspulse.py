@@ -171,6 +171,7 @@ def test_a_form_that_the_weights_do_not_have_is_refused(form: str, tmp_path: Pat
         load_detector(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_published_shape_is_pruned_too(tmp_path: Path) -> None:
     """Layer norm and softmax gates over all tokens, hidden layers of twice the width: nothing is trimmed there."""
     detector = prunable.make("tspulse")
