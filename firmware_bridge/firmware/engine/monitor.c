@@ -37,7 +37,7 @@ bool edge_check_monitor(const edge_model *m)
     const uint32_t at = m->header->monitor;
     if (at == 0)
         return true;
-    if (!edge_readable(m, at | EDGE_IN_IMAGE, sizeof(edge_monitor), 4))
+    if (at & EDGE_IN_IMAGE || !edge_readable(m, at | EDGE_IN_IMAGE, sizeof(edge_monitor), 4))
         return false;
     const edge_monitor *p = edge_monitor_of(m);
     const edge_port *score = &m->outputs[m->header->n_outputs - 1];

@@ -231,3 +231,12 @@ def test_nothing_else_is_taken_for_it(word: int, value: int) -> None:
     struct.pack_into("<I", image, 12, zlib.crc32(image[16:]))
     with pytest.raises(EngineError, match="damaged"):
         HostModel(bytes(image))
+
+
+def test_a_place_that_is_marked_as_one_of_the_image_is_none_in_the_header() -> None:
+    image = bytearray(_judging(Monitor(10, 9, 12, -5, 20, 0.5, STREAM)).content)
+    at = struct.unpack_from("<I", image, 52)[0]
+    struct.pack_into("<I", image, 52, at | 1 << 31)
+    struct.pack_into("<I", image, 12, zlib.crc32(image[16:]))
+    with pytest.raises(EngineError, match="damaged"):
+        HostModel(bytes(image))
