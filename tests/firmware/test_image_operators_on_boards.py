@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import board_images
 import numpy as np
+import numpy.typing as npt
 import pytest
 from image_chains import Chain
 from int16_convolutions import random_case
 from kept_chains import kept_chain
 from tflite_maker import reference
 
+from edge_ad.compile.integer.graph import Graph
 from edge_ad.compile.integer.image import build_image
 from edge_ad.compile.integer.kept import Mixed
 from edge_ad.compile.integer.read import parse_tflite
+
+Int8 = npt.NDArray[np.int8]
 
 pytestmark = pytest.mark.skipif(
     board_images.missing() is not None, reason=f"{board_images.missing()} is not installed"
@@ -55,18 +61,27 @@ def test_networks_in_stripes(machine: str) -> None:
         np.testing.assert_array_equal(result.outputs[0], wanted)
 
 
-@pytest.mark.parametrize("machine", board_images.MACHINES)
-def test_networks_with_layers_in_16_bits(machine: str) -> None:
-    cases, expected = [], []
+@cache
+def kept_networks() -> list[tuple[Graph, Int8, npt.NDArray[np.generic]]]:
+    """Networks with kept layers, inputs, and what they give by definition; for all machines."""
+    made = []
     for seed in range(400, 440):
         found = kept_chain(seed)
         if found is None:
             continue
         content, graph = found
-        values = np.random.default_rng(seed).integers(-128, 128, graph.tensors[graph.inputs[0]].shape)
-        cases.append((build_image(graph, board_images.MACHINES[machine].kernels), [values.astype(np.int8)]))
-        made = Mixed(content, graph).run([values.astype(np.int8)], graph.outputs)
-        expected.append(np.concatenate([output.ravel() for output in made]))
+        shape = graph.tensors[graph.inputs[0]].shape
+        values = np.random.default_rng(seed).integers(-128, 128, shape).astype(np.int8)
+        outputs = Mixed(content, graph).run([values], graph.outputs)
+        made.append((graph, values, np.concatenate([output.ravel() for output in outputs])))
+    return made
+
+
+@pytest.mark.parametrize("machine", board_images.MACHINES)
+def test_networks_with_layers_in_16_bits(machine: str) -> None:
+    kernels = board_images.MACHINES[machine].kernels
+    cases = [(build_image(graph, kernels), [values]) for graph, values, _ in kept_networks()]
+    expected = [wanted for _, _, wanted in kept_networks()]
     assert len(cases) > 20
     for number, (result, wanted) in enumerate(
         zip(board_images.run_on(machine, cases), expected, strict=True)

@@ -90,6 +90,7 @@ def test_the_same_seed_makes_the_same_detector(kind: str, tmp_path: Path) -> Non
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
+@pytest.mark.slow
 def test_recovery_brings_it_nearer_to_the_unpruned_network() -> None:
     errors = []
     for steps in (8, 80):
