@@ -184,8 +184,7 @@ def test_more_than_there_is_cannot_be_taken() -> None:
     ],
 )
 def test_a_state_that_does_not_fit_is_refused(name: str, change, tmp_path: Path) -> None:
-    detector = prunable.make("efficientad")
-    prune(detector, SHARE, prunable.normals(detector), steps=4).detector.save(tmp_path)
+    made_once("efficientad")[1].detector.save(tmp_path)
     file = tmp_path / "weights.safetensors"
     state = load_file(file)
     state[name] = change(state[name]).contiguous()
@@ -196,8 +195,7 @@ def test_a_state_that_does_not_fit_is_refused(name: str, change, tmp_path: Path)
 
 
 def test_widths_of_an_unpruned_model_stay_what_its_preset_says(tmp_path: Path) -> None:
-    detector = prunable.make("efficientad")
-    prune(detector, SHARE, prunable.normals(detector), steps=4).detector.save(tmp_path)
+    made_once("efficientad")[1].detector.save(tmp_path)
     described = json.loads((tmp_path / "model.json").read_text())
     del described["fit"][PRUNED]
     (tmp_path / "model.json").write_text(json.dumps(described))
