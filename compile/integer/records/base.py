@@ -9,9 +9,12 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from itertools import groupby
+from textwrap import wrap
 from typing import ClassVar
 
 NO_REF = 0xFFFFFFFF
+_COLUMNS = 120  # of the header
 IN_IMAGE = 0x80000000  # a reference with this bit is an offset into the image, one without it into the arena
 
 
@@ -81,9 +84,9 @@ def header() -> str:
              "#define EDGE_RECORDS_H", "#include <stdint.h>", "", "typedef uint32_t edge_ref;", ""]  # fmt: skip
     for name, record in RECORDS.items():
         lines.append("typedef struct {")
-        for f in fields(record):
-            kind = "edge_ref" if f.type == "Ref" else "int32_t"
-            lines.append(f"    {kind} {f.name};")
+        for kind, run in groupby(fields(record), lambda f: "edge_ref" if f.type == "Ref" else "int32_t"):
+            declared = f"{kind} {', '.join(f.name for f in run)};"
+            lines += wrap(declared, _COLUMNS, initial_indent=4 * " ", subsequent_indent=8 * " ")
         lines += [f"}} edge_{name};", ""]
     lines.append("/* X(name) for each operator, in the order of their numbers. */")
     lines.append("#define EDGE_OPERATORS(X) \\")

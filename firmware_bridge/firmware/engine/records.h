@@ -6,673 +6,267 @@
 typedef uint32_t edge_ref;
 
 typedef struct {
-    edge_ref input;
-    edge_ref output;
-    edge_ref weights;
-    edge_ref channels;
-    int32_t batch;
-    int32_t depth;
-    int32_t units;
-    int32_t output_zero;
-    int32_t low;
-    int32_t high;
+    edge_ref input, output, weights, channels;
+    int32_t batch, depth, units, output_zero, low, high;
 } edge_fully_connected;
 
 typedef struct {
-    edge_ref input;
-    edge_ref output;
-    edge_ref weights;
-    edge_ref channels;
-    int32_t batch;
-    int32_t depth;
-    int32_t units;
-    int32_t output_zero;
-    int32_t low;
-    int32_t high;
+    edge_ref input, output, weights, channels;
+    int32_t batch, depth, units, output_zero, low, high;
 } edge_fully_connected_fine;
 
 typedef struct {
-    int32_t batch;
-    int32_t in_h;
-    int32_t in_w;
-    int32_t in_c;
-    int32_t out_h;
-    int32_t out_w;
-    int32_t out_c;
-    int32_t k_h;
-    int32_t k_w;
-    int32_t stride_h;
-    int32_t stride_w;
-    int32_t dilation_h;
-    int32_t dilation_w;
-    int32_t pad_top;
-    int32_t pad_left;
-    int32_t groups;
-    edge_ref input;
-    edge_ref output;
-    edge_ref weights;
-    edge_ref channels;
-    edge_ref scratch;
-    int32_t input_zero;
-    int32_t output_zero;
-    int32_t low;
-    int32_t high;
+    int32_t batch, in_h, in_w, in_c, out_h, out_w, out_c, k_h, k_w, stride_h, stride_w, dilation_h, dilation_w, pad_top,
+        pad_left, groups;
+    edge_ref input, output, weights, channels, scratch;
+    int32_t input_zero, output_zero, low, high;
 } edge_convolution;
 
 typedef struct {
-    int32_t batch;
-    int32_t in_h;
-    int32_t in_w;
-    int32_t in_c;
-    int32_t out_h;
-    int32_t out_w;
-    int32_t out_c;
-    int32_t k_h;
-    int32_t k_w;
-    int32_t stride_h;
-    int32_t stride_w;
-    int32_t dilation_h;
-    int32_t dilation_w;
-    int32_t pad_top;
-    int32_t pad_left;
-    int32_t groups;
-    edge_ref input;
-    edge_ref output;
-    edge_ref weights;
-    edge_ref channels;
-    edge_ref scratch;
-    int32_t input_zero;
-    int32_t output_zero;
-    int32_t low;
-    int32_t high;
+    int32_t batch, in_h, in_w, in_c, out_h, out_w, out_c, k_h, k_w, stride_h, stride_w, dilation_h, dilation_w, pad_top,
+        pad_left, groups;
+    edge_ref input, output, weights, channels, scratch;
+    int32_t input_zero, output_zero, low, high;
 } edge_depthwise;
 
 typedef struct {
-    int32_t batch;
-    int32_t in_h;
-    int32_t in_w;
-    int32_t in_c;
-    int32_t out_h;
-    int32_t out_w;
-    int32_t out_c;
-    int32_t k_h;
-    int32_t k_w;
-    int32_t stride_h;
-    int32_t stride_w;
-    int32_t dilation_h;
-    int32_t dilation_w;
-    int32_t pad_top;
-    int32_t pad_left;
-    int32_t groups;
-    edge_ref input;
-    edge_ref output;
-    edge_ref weights;
-    edge_ref channels;
-    edge_ref scratch;
-    int32_t input_zero;
-    int32_t output_zero;
-    int32_t low;
-    int32_t high;
+    int32_t batch, in_h, in_w, in_c, out_h, out_w, out_c, k_h, k_w, stride_h, stride_w, dilation_h, dilation_w, pad_top,
+        pad_left, groups;
+    edge_ref input, output, weights, channels, scratch;
+    int32_t input_zero, output_zero, low, high;
 } edge_transpose_convolution;
 
 typedef struct {
-    edge_ref a;
-    edge_ref b;
-    edge_ref output;
-    edge_ref geometry;
-    int32_t a_zero;
-    int32_t a_multiplier;
-    int32_t a_shift;
-    int32_t b_zero;
-    int32_t b_multiplier;
-    int32_t b_shift;
-    int32_t b_sign;
-    int32_t multiplier;
-    int32_t shift;
-    int32_t output_zero;
-    int32_t low;
-    int32_t high;
+    edge_ref a, b, output, geometry;
+    int32_t a_zero, a_multiplier, a_shift, b_zero, b_multiplier, b_shift, b_sign, multiplier, shift, output_zero, low,
+        high;
 } edge_add;
 
 typedef struct {
-    edge_ref a;
-    edge_ref b;
-    edge_ref output;
-    edge_ref geometry;
-    int32_t a_zero;
-    int32_t b_zero;
-    int32_t multiplier;
-    int32_t shift;
-    int32_t output_zero;
-    int32_t low;
-    int32_t high;
+    edge_ref a, b, output, geometry;
+    int32_t a_zero, b_zero, multiplier, shift, output_zero, low, high;
 } edge_multiply;
 
 typedef struct {
-    edge_ref input;
-    edge_ref output;
-    int32_t kept0;
-    int32_t kept1;
-    int32_t kept2;
-    int32_t kept_stride0;
-    int32_t kept_stride1;
-    int32_t kept_stride2;
-    int32_t reduced0;
-    int32_t reduced1;
-    int32_t reduced2;
-    int32_t reduced_stride0;
-    int32_t reduced_stride1;
-    int32_t reduced_stride2;
-    int32_t bias;
-    int32_t multiplier;
-    int32_t shift;
-    int32_t output_zero;
+    edge_ref input, output;
+    int32_t kept0, kept1, kept2, kept_stride0, kept_stride1, kept_stride2, reduced0, reduced1, reduced2,
+        reduced_stride0, reduced_stride1, reduced_stride2, bias, multiplier, shift, output_zero;
 } edge_mean;
 
 typedef struct {
-    edge_ref input;
-    edge_ref output;
-    edge_ref table;
+    edge_ref input, output, table;
     int32_t size;
 } edge_table;
 
 typedef struct {
-    edge_ref input;
-    edge_ref output;
-    edge_ref exponentials;
-    int32_t rows;
-    int32_t depth;
+    edge_ref input, output, exponentials;
+    int32_t rows, depth;
 } edge_softmax;
 
 typedef struct {
-    edge_ref input;
-    edge_ref output;
-    edge_ref geometry;
-    int32_t input_start;
-    int32_t output_start;
-    int32_t run;
+    edge_ref input, output, geometry;
+    int32_t input_start, output_start, run;
 } edge_copy;
 
 typedef struct {
     edge_ref output;
-    int32_t count;
-    int32_t value;
+    int32_t count, value;
 } edge_fill;
 
 typedef struct {
-    edge_ref input;
-    edge_ref output;
-    int32_t maximum;
-    int32_t batch;
-    int32_t in_h;
-    int32_t in_w;
-    int32_t channels;
-    int32_t out_h;
-    int32_t out_w;
-    int32_t k_h;
-    int32_t k_w;
-    int32_t stride_h;
-    int32_t stride_w;
-    int32_t pad_top;
-    int32_t pad_left;
-    int32_t low;
-    int32_t high;
+    edge_ref input, output;
+    int32_t maximum, batch, in_h, in_w, channels, out_h, out_w, k_h, k_w, stride_h, stride_w, pad_top, pad_left, low,
+        high;
 } edge_pool;
 
 typedef struct {
-    edge_ref input;
-    edge_ref output;
-    edge_ref places;
-    int32_t batch;
-    int32_t in_h;
-    int32_t in_w;
-    int32_t channels;
-    int32_t out_h;
-    int32_t out_w;
+    edge_ref input, output, places;
+    int32_t batch, in_h, in_w, channels, out_h, out_w;
 } edge_resize_nearest;
 
 typedef struct {
-    edge_ref input;
-    edge_ref output;
-    edge_ref places;
-    int32_t batch;
-    int32_t in_h;
-    int32_t in_w;
-    int32_t channels;
-    int32_t out_h;
-    int32_t out_w;
+    edge_ref input, output, places;
+    int32_t batch, in_h, in_w, channels, out_h, out_w;
 } edge_resize_bilinear;
 
 typedef struct {
-    edge_ref a;
-    edge_ref b;
-    edge_ref output;
-    int32_t count;
-    int32_t a_zero;
-    int32_t b_zero;
-    int32_t a_multiplier;
-    int32_t b_multiplier;
-    int32_t shift;
-    int32_t wide;
+    edge_ref a, b, output;
+    int32_t count, a_zero, b_zero, a_multiplier, b_multiplier, shift, wide;
 } edge_squared_error;
 
 typedef struct {
-    edge_ref input;
-    edge_ref bins;
-    edge_ref exponents;
-    edge_ref work;
-    int32_t rows;
-    int32_t log2_size;
+    edge_ref input, bins, exponents, work;
+    int32_t rows, log2_size;
 } edge_rfft_rows;
 
 typedef struct {
-    edge_ref input;
-    edge_ref output;
-    edge_ref work;
-    edge_ref starts;
-    edge_ref fractions;
-    edge_ref offsets;
-    edge_ref means;
-    edge_ref gains;
-    int32_t frames;
-    int32_t hop;
-    int32_t bands;
-    int32_t log2_size;
-    int32_t floor;
+    edge_ref input, output, work, starts, fractions, offsets, means, gains;
+    int32_t frames, hop, bands, log2_size, floor;
 } edge_log_mel;
 
 typedef struct {
-    edge_ref input;
-    edge_ref output;
-    int32_t size;
-    int32_t multiplier;
-    int32_t shift;
-    int32_t zero;
+    edge_ref input, output;
+    int32_t size, multiplier, shift, zero;
 } edge_narrow;
 
 typedef struct {
-    edge_ref input;
-    edge_ref output;
-    int32_t rows;
-    int32_t length;
+    edge_ref input, output;
+    int32_t rows, length;
 } edge_row_sums;
 
 typedef struct {
-    edge_ref input;
-    edge_ref output;
-    edge_ref centres;
-    edge_ref whitening;
-    edge_ref shifts;
-    int32_t gaussians;
-    int32_t rows;
-    int32_t n;
-    int32_t diagonal;
-    int32_t shift;
+    edge_ref input, output, centres, whitening, shifts;
+    int32_t gaussians, rows, n, diagonal, shift;
 } edge_mahalanobis;
 
 typedef struct {
-    edge_ref input;
-    edge_ref output;
-    int32_t centre;
-    int32_t below_multiplier;
-    int32_t below_shift;
-    int32_t above_multiplier;
-    int32_t above_shift;
+    edge_ref input, output;
+    int32_t centre, below_multiplier, below_shift, above_multiplier, above_shift;
 } edge_two_sided;
 
 typedef struct {
-    edge_ref input;
-    edge_ref output;
-    edge_ref constants;
-    int32_t channels;
-    int32_t size;
+    edge_ref input, output, constants;
+    int32_t channels, size;
 } edge_standardise16;
 
 typedef struct {
-    edge_ref input;
-    edge_ref output;
-    edge_ref weights;
-    edge_ref channels;
-    edge_ref scratch;
-    int32_t in_h;
-    int32_t in_w;
-    int32_t in_c;
-    int32_t rows;
-    int32_t shift;
-    int32_t low;
-    int32_t high;
-    int32_t out_h;
-    int32_t out_w;
-    int32_t k_h;
-    int32_t k_w;
-    int32_t stride;
-    int32_t pad_top;
-    int32_t pad_left;
+    edge_ref input, output, weights, channels, scratch;
+    int32_t in_h, in_w, in_c, rows, shift, low, high, out_h, out_w, k_h, k_w, stride, pad_top, pad_left;
 } edge_convolution16;
 
 typedef struct {
-    edge_ref input;
-    edge_ref output;
-    edge_ref weights;
-    edge_ref channels;
-    edge_ref scratch;
-    int32_t in_h;
-    int32_t in_w;
-    int32_t in_c;
-    int32_t rows;
-    int32_t shift;
-    int32_t low;
-    int32_t high;
+    edge_ref input, output, weights, channels, scratch;
+    int32_t in_h, in_w, in_c, rows, shift, low, high;
 } edge_doubling16;
 
 typedef struct {
-    edge_ref mean;
-    edge_ref logvar;
-    edge_ref point;
-    edge_ref z;
-    edge_ref noise;
-    edge_ref exponentials;
+    edge_ref mean, logvar, point, z, noise, exponentials;
     int32_t latent;
 } edge_regret_start;
 
 typedef struct {
-    int32_t first;
-    int32_t count;
-    edge_ref point;
-    edge_ref trial;
-    edge_ref z;
-    edge_ref made;
-    edge_ref target;
-    edge_ref neg_elbo;
-    edge_ref kl;
-    edge_ref regret;
-    edge_ref noise;
-    edge_ref exponentials;
-    edge_ref gains;
-    int32_t latent;
-    int32_t elements;
-    int32_t multiplier;
-    int32_t shift;
-    int32_t steps;
-    int32_t gain_shift;
-    int32_t seed;
-    int32_t stop_at;
+    int32_t first, count;
+    edge_ref point, trial, z, made, target, neg_elbo, kl, regret, noise, exponentials, gains;
+    int32_t latent, elements, multiplier, shift, steps, gain_shift, seed, stop_at;
 } edge_regret_search;
 
 typedef struct {
-    edge_ref input;
-    edge_ref output;
-    edge_ref weights;
-    edge_ref channels;
-    int32_t first;
-    int32_t batch;
-    int32_t depth;
-    int32_t units;
+    edge_ref input, output, weights, channels;
+    int32_t first, batch, depth, units;
 } edge_fully_connected_wide;
 
 typedef struct {
-    edge_ref input;
-    edge_ref output;
-    edge_ref features;
-    int32_t rows;
-    int32_t columns;
-    int32_t transposed;
+    edge_ref input, output, features;
+    int32_t rows, columns, transposed;
 } edge_feature_scale;
 
 typedef struct {
-    edge_ref input;
-    edge_ref output;
-    edge_ref table;
-    int32_t bits;
-    int32_t size;
+    edge_ref input, output, table;
+    int32_t bits, size;
 } edge_curve;
 
 typedef struct {
-    edge_ref stream;
-    edge_ref hidden;
-    edge_ref gate;
-    edge_ref table;
-    int32_t bits;
-    int32_t rows;
-    int32_t columns;
-    int32_t transposed;
-    int32_t multiplier;
-    int32_t shift;
+    edge_ref stream, hidden, gate, table;
+    int32_t bits, rows, columns, transposed, multiplier, shift;
 } edge_gated_add;
 
 typedef struct {
-    edge_ref a;
-    edge_ref b;
-    edge_ref c;
-    edge_ref output;
-    edge_ref gains;
-    edge_ref biases;
-    int32_t a_size;
-    int32_t b_size;
-    int32_t c_size;
-    int32_t floor_low;
-    int32_t floor_high;
-    int32_t shift;
+    edge_ref a, b, c, output, gains, biases;
+    int32_t a_size, b_size, c_size, floor_low, floor_high, shift;
 } edge_token_norm;
 
 typedef struct {
-    edge_ref input;
-    edge_ref channel;
-    edge_ref token;
-    edge_ref output;
-    edge_ref statistics;
-    int32_t channels;
-    int32_t size;
-    int32_t patch;
-    int32_t floor_low;
-    int32_t floor_high;
-    int32_t multiplier;
-    int32_t shift;
-    int32_t offset;
+    edge_ref input, channel, token, output, statistics;
+    int32_t channels, size, patch, floor_low, floor_high, multiplier, shift, offset;
 } edge_window_scale;
 
 typedef struct {
-    edge_ref input;
-    edge_ref output;
-    edge_ref sizes;
-    edge_ref work;
-    int32_t log2_size;
-    int32_t floor;
+    edge_ref input, output, sizes, work;
+    int32_t log2_size, floor;
 } edge_half_spectra;
 
 typedef struct {
-    edge_ref values;
-    edge_ref sizes;
-    edge_ref output;
-    int32_t log2_size;
-    int32_t patch;
-    int32_t bits;
-    int32_t extra;
-    int32_t multiplier;
-    int32_t shift;
-    int32_t offset;
+    edge_ref values, sizes, output;
+    int32_t log2_size, patch, bits, extra, multiplier, shift, offset;
 } edge_inverse_patch;
 
 typedef struct {
-    edge_ref time;
-    edge_ref spectrum;
-    edge_ref input;
-    edge_ref statistics;
-    edge_ref channel;
-    edge_ref errors;
-    int32_t channels;
-    int32_t size;
-    int32_t patch;
-    int32_t multiplier;
-    int32_t shift;
-    int32_t offset;
+    edge_ref time, spectrum, input, statistics, channel, errors;
+    int32_t channels, size, patch, multiplier, shift, offset;
 } edge_patch_errors;
 
 typedef struct {
-    edge_ref errors;
-    edge_ref output;
-    edge_ref scales;
-    int32_t streams;
-    int32_t channels;
-    int32_t top;
+    edge_ref errors, output, scales;
+    int32_t streams, channels, top;
 } edge_error_streams;
 
 typedef struct {
-    int32_t first;
-    int32_t count;
+    int32_t first, count;
     edge_ref counter;
     int32_t times;
 } edge_repeat;
 
 typedef struct {
-    int32_t batch;
-    int32_t in_h;
-    int32_t in_w;
-    int32_t in_c;
-    int32_t out_h;
-    int32_t out_w;
-    int32_t out_c;
-    int32_t k_h;
-    int32_t k_w;
-    int32_t stride_h;
-    int32_t stride_w;
-    int32_t dilation_h;
-    int32_t dilation_w;
-    int32_t pad_top;
-    int32_t pad_left;
-    int32_t groups;
-    edge_ref input;
-    edge_ref output;
-    edge_ref weights;
-    edge_ref channels;
-    edge_ref scratch;
-    int32_t input_zero;
-    int32_t output_zero;
-    int32_t low;
-    int32_t high;
+    int32_t batch, in_h, in_w, in_c, out_h, out_w, out_c, k_h, k_w, stride_h, stride_w, dilation_h, dilation_w, pad_top,
+        pad_left, groups;
+    edge_ref input, output, weights, channels, scratch;
+    int32_t input_zero, output_zero, low, high;
 } edge_convolution_int16;
 
 typedef struct {
-    edge_ref input;
-    edge_ref output;
-    edge_ref mask;
-    int32_t channels;
-    int32_t height;
-    int32_t width;
-    int32_t first;
-    int32_t rows;
-    int32_t block;
-    int32_t cell;
-    int32_t wide;
-    int32_t shift;
+    edge_ref input, output, mask;
+    int32_t channels, height, width, first, rows, block, cell, wide, shift;
 } edge_pixels;
 
 typedef struct {
-    edge_ref input;
-    edge_ref output;
-    edge_ref limits;
-    int32_t channels;
-    int32_t height;
-    int32_t width;
-    int32_t cell;
+    edge_ref input, output, limits;
+    int32_t channels, height, width, cell;
 } edge_template_mask;
 
 typedef struct {
-    edge_ref a;
-    edge_ref b;
-    edge_ref output;
-    int32_t positions;
-    int32_t channels;
-    int32_t shift;
+    edge_ref a, b, output;
+    int32_t positions, channels, shift;
 } edge_squared_difference;
 
 typedef struct {
-    edge_ref input;
-    edge_ref output;
-    int32_t in_h;
-    int32_t width;
-    int32_t out_h;
-    int32_t side;
-    int32_t top;
+    edge_ref input, output;
+    int32_t in_h, width, out_h, side, top;
 } edge_box_mean;
 
 typedef struct {
-    edge_ref input;
-    edge_ref base;
-    edge_ref output;
-    edge_ref mean;
-    edge_ref gain;
-    int32_t positions;
-    int32_t each;
-    int32_t shift;
+    edge_ref input, base, output, mean, gain;
+    int32_t positions, each, shift;
 } edge_affine_map;
 
 typedef struct {
-    edge_ref input;
-    edge_ref output;
-    int32_t positions;
-    int32_t offset;
+    edge_ref input, output;
+    int32_t positions, offset;
 } edge_map_max;
 
 typedef struct {
-    edge_ref input;
-    edge_ref output;
-    int32_t in_w;
-    int32_t channels;
-    int32_t out_h;
+    edge_ref input, output;
+    int32_t in_w, channels, out_h;
 } edge_halve;
 
 typedef struct {
-    edge_ref a;
-    edge_ref b;
-    edge_ref output;
-    int32_t in_h;
-    int32_t width;
-    int32_t channels;
-    int32_t out_h;
-    int32_t top;
-    int32_t constant;
-    int32_t bits;
+    edge_ref a, b, output;
+    int32_t in_h, width, channels, out_h, top, constant, bits;
 } edge_gradient_dissimilarity;
 
 typedef struct {
-    edge_ref input;
-    edge_ref base;
-    edge_ref output;
-    edge_ref places;
-    int32_t in_h;
-    int32_t in_w;
-    int32_t out_h;
-    int32_t out_w;
+    edge_ref input, base, output, places;
+    int32_t in_h, in_w, out_h, out_w;
 } edge_stretch_sum;
 
 typedef struct {
-    edge_ref input;
-    edge_ref output;
-    int32_t size;
-    int32_t multiplier;
-    int32_t shift;
-    int32_t zero;
+    edge_ref input, output;
+    int32_t size, multiplier, shift, zero;
 } edge_widen;
 
 typedef struct {
-    edge_ref input;
-    edge_ref output;
-    int32_t maximum;
-    int32_t batch;
-    int32_t in_h;
-    int32_t in_w;
-    int32_t channels;
-    int32_t out_h;
-    int32_t out_w;
-    int32_t k_h;
-    int32_t k_w;
-    int32_t stride_h;
-    int32_t stride_w;
-    int32_t pad_top;
-    int32_t pad_left;
-    int32_t low;
-    int32_t high;
+    edge_ref input, output;
+    int32_t maximum, batch, in_h, in_w, channels, out_h, out_w, k_h, k_w, stride_h, stride_w, pad_top, pad_left, low,
+        high;
 } edge_pool16;
 
 /* X(name) for each operator, in the order of their numbers. */

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from image_chains import Chain
 from kept_chains import candidates, kept, kept_chain
+from random_regions import random_regions
 from tflite_maker import Maker, reference
 
 from edge_ad.compile.integer.fold import fold_padding
@@ -16,8 +17,7 @@ from edge_ad.compile.integer.kept import Mixed, rewritten
 from edge_ad.compile.integer.lower import lower
 from edge_ad.compile.integer.operators.convolution import SAME
 from edge_ad.compile.integer.read import parse_tflite
-from edge_ad.compile.integer.striping import Region, striped
-from edge_ad.compile.integer.striping.rows import row_wise
+from edge_ad.compile.integer.striping import striped
 from edge_ad.firmware_bridge.host_library import HostModel
 
 CHAINS = 120
@@ -31,18 +31,6 @@ def on_board(graph: Graph, inputs: list[np.ndarray]) -> list[np.ndarray]:
 def given(graph: Graph, seed: int) -> list[np.ndarray]:
     rng = np.random.default_rng(seed)
     return [rng.integers(-128, 128, graph.tensors[i].shape).astype(np.int8) for i in graph.inputs]
-
-
-def random_regions(graph: Graph, rng: np.random.Generator) -> list[Region]:
-    regions, first = [], 0
-    for k, node in enumerate(graph.nodes):
-        stops = row_wise(graph, node) is None
-        if stops or rng.random() < 0.15 or k == len(graph.nodes) - 1:
-            end = k if stops else k + 1
-            if end > first:
-                regions.append(Region(first, end, int(rng.integers(1, 14))))
-            first = k + 1
-    return regions
 
 
 def test_any_layers_of_any_network_are_their_definition_whole_and_in_stripes() -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from image_chains import Chain, first_layers
+from random_regions import random_regions
 from tflite_maker import reference
 
 from edge_ad.compile.integer.arena import plan
@@ -16,7 +17,6 @@ from edge_ad.compile.integer.image import build_image
 from edge_ad.compile.integer.lower import lower
 from edge_ad.compile.integer.read import parse_tflite
 from edge_ad.compile.integer.striping import Region, striped
-from edge_ad.compile.integer.striping.rows import row_wise
 from edge_ad.firmware_bridge.host_library import HostModel
 
 CHAINS = 60
@@ -31,20 +31,6 @@ def _run(graph: Graph, inputs: list[np.ndarray]) -> list[np.ndarray]:
     return HostModel(build_image(graph, "plain", stripes=False).content).infer(inputs)
 
 
-def _random_regions(graph: Graph, seed: int) -> list[Region]:
-    """Runs of nodes that go row by row, cut at random places, in a random number of stripes."""
-    rng = np.random.default_rng(seed)
-    regions, first = [], 0
-    for k, node in enumerate(graph.nodes):
-        stops = row_wise(graph, node) is None
-        if stops or rng.random() < 0.15 or k == len(graph.nodes) - 1:
-            end = k if stops else k + 1
-            if end > first:
-                regions.append(Region(first, end, int(rng.integers(1, 14))))
-            first = k + 1
-    return regions
-
-
 @pytest.mark.parametrize("seed", range(CHAINS))
 def test_stripes_change_no_bit(seed: int) -> None:
     """Any regions, not only such as anybody would choose; and padding that convolutions took over."""
@@ -53,7 +39,7 @@ def test_stripes_change_no_bit(seed: int) -> None:
     inputs = _inputs(graph, seed)
     expected = reference(content, inputs)
     folded = fold_padding(graph)
-    cut = striped(folded, _random_regions(folded, seed))
+    cut = striped(folded, random_regions(folded, np.random.default_rng(seed)))
     for form in (graph, folded, cut):
         for ours, theirs in zip(_run(form, inputs), expected, strict=True):
             np.testing.assert_array_equal(ours, theirs.ravel())
@@ -88,7 +74,7 @@ def test_no_two_buffers_that_are_alive_at_once_share_memory() -> None:
     """Also those that stripes hold for one another."""
     for seed in range(10):
         folded = fold_padding(parse_tflite(Chain(seed).grow(8)))
-        program = lower(striped(folded, _random_regions(folded, seed)), "dsp")
+        program = lower(striped(folded, random_regions(folded, np.random.default_rng(seed))), "dsp")
         result = plan(program)
         shared = {frozenset((a.number, b.number)) for step in program.steps for a, b in step.in_place}
         for a in result.placed:
