@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import struct
 import zlib
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 
-RECORDS_H = Path(__file__).resolve().parent / "firmware" / "engine" / "records.h"
+from edge_ad.firmware_bridge.parts import operator_names
+
 _TABLE_AT, _PORTS_AT, _GOLDEN_AT, _GOLDEN_COUNT_AT, _CRC_AT, _CRC_FROM = 20, 28, 40, 44, 12, 16
 _STEP = struct.Struct("<HHIII")
 _NONE = 0xFFFFFFFF
@@ -30,7 +28,7 @@ class Step:
 def steps(image: bytes) -> list[Step]:
     """The steps of an image that the engine takes."""
     offset, count = struct.unpack_from("<II", image, _TABLE_AT)
-    names = operators()
+    names = operator_names()
     found = []
     for number in range(count):
         code, node, _, output, nbytes = _STEP.unpack_from(image, offset + number * _STEP.size)
@@ -62,12 +60,3 @@ def without_golden(image: bytes) -> bytes:
     struct.pack_into("<I", content, _GOLDEN_COUNT_AT, 0)
     struct.pack_into("<I", content, _CRC_AT, zlib.crc32(content[_CRC_FROM:]))
     return bytes(content)
-
-
-@lru_cache(maxsize=1)
-def operators() -> tuple[str, ...]:
-    """The engine's operators, by their numbers in an image."""
-    text = RECORDS_H.read_text(encoding="utf-8")
-    listed = re.search(r"#define EDGE_OPERATORS\(X\)((?:.*\\\n)*.*\n)", text)
-    assert listed is not None
-    return tuple(re.findall(r"X\((\w+)\)", listed[1]))
